@@ -10,6 +10,7 @@ import http.client
 import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -55,10 +56,17 @@ def main():
     parser.add_argument("--starts", type=int, default=10)
     parser.add_argument("--prepare", action="store_true")
     options = parser.parse_args()
+    exit_on_signals()
     options.work.mkdir(parents=True, exist_ok=True)
     many_scripts(options)
     for name, (source, packages) in APPLICATIONS.items():
         requests(options, name, source, packages)
+
+
+def exit_on_signals():
+    """Turns signals into an exception, so that the servers that were started are ended as well."""
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit("ended by a signal"))
 
 
 def many_scripts(options):
@@ -179,8 +187,8 @@ class Peer:
     children_serve = False
 
     def __init__(self, command, port, log, **options):
-        self.port = port
-        with open(log, "a") as log:
+        self.port, self.log = port, Path(log)
+        with open(log, "w") as log:
             command = [str(word) for word in command]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, **options)
 

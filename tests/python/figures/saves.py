@@ -6,15 +6,17 @@ needs an otherwise idle machine. The handlers are saved in turn, and the table h
 """
 
 import argparse
+import contextlib
 import http.client
+import os
 import shutil
+import signal
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-from measure import FLASK, Peer, Server, environment, new_site, run
+from measure import FLASK, Peer, Server, environment, exit_on_signals, new_site, run
 
 FLASK_PACKAGES = ["flask==3.1.2"]
 
@@ -35,8 +37,13 @@ from django.http import HttpResponse
 urlpatterns.append(path("version", lambda request: HttpResponse(settings.VERSION)))
 """
 
-# The first load compiles the runtime.
-LIMIT_SECONDS = 300
+# The time limits, in seconds, for the first version of a handler, whose load compiles the runtime,
+# and for each further one.
+FIRST_LIMIT_SECONDS = 300
+LIMIT_SECONDS = 30
+
+# How much of a server's log is shown if it doesn't answer.
+LOG_LINES = 20
 
 # The pause before each save: what the last load has left to do is done, and editors don't save
 # faster.
@@ -54,30 +61,34 @@ class Case:
         self.version = int(time.time())
         self.took = []
 
-    def save(self):
+    def save(self, limit=LIMIT_SECONDS):
         """Saves the next version, and returns the seconds until it answers."""
         self.version += 1
         text = f"version {self.version}"
         begin = time.monotonic()
         self.file.write_text(self.source.replace("version 0", text))
-        while self.get() != text:
-            if time.monotonic() - begin > LIMIT_SECONDS:
-                sys.exit(f"{self.name}: no response with {text!r} after {LIMIT_SECONDS} s")
+        while (found := self.get()) != text:
+            if time.monotonic() - begin > limit:
+                self.fail(f"no response with {text!r} after {limit} s; the last is {found[:200]!r}")
+            if self.peer.process.poll() is not None:
+                self.fail("the server has ended")
             time.sleep(POLL_SECONDS)
         return time.monotonic() - begin
 
     def get(self):
-        """Returns the response's text, or none if the server doesn't answer."""
+        """Returns the response's text, or that of the error if the server doesn't answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.peer.port, timeout=10)
         try:
             connection.request("GET", self.target)
-            return connection.getresponse().read().decode()
-        except OSError:
-            return None
-        except http.client.HTTPException:
-            return None
+            return connection.getresponse().read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            return repr(error)
         finally:
             connection.close()
+
+    def fail(self, why):
+        lines = self.peer.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        sys.exit("\n".join([f"{self.name}: {why}; the end of {self.peer.log}:", *lines]))
 
 
 def main():
@@ -90,12 +101,14 @@ def main():
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--prepare", action="store_true")
     options = parser.parse_args()
+    exit_on_signals()
     options.work.mkdir(parents=True, exist_ok=True)
     python = environment(options, options.work / "flask", FLASK_PACKAGES)
     site = new_site(options, "saves")
     shutil.rmtree(site / "handlers")
     files = write_handlers(options, site, python)
-    with Server(options, site) as server:
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(Server(options, site))
         cases = [
             Case("hello.py", server, "/hello", files["hello"], HELLO),
             Case("Flask", server, "/flask/", files["flask"], flask_source()),
@@ -103,28 +116,28 @@ def main():
         ]
         if (options.runtime / "javascript").is_dir():
             cases.append(Case(".js", server, "/page", files["page"], JAVASCRIPT))
-        with_reloader = FlaskReloader(python, options.work / "flask-reloader")
-        watched = NodeWatch(options.work / "node") if shutil.which("node") else None
-        peers = [peer for peer in (with_reloader, watched) if peer]
+        peers = [stack.enter_context(FlaskReloader(python, options.work / "flask-reloader"))]
+        if shutil.which("node"):
+            peers.append(stack.enter_context(NodeWatch(options.work / "node")))
         cases += [Case(peer.name, peer, "/", peer.file, peer.source) for peer in peers]
-        try:
-            for case in cases:
-                # The second one, once there is a layer of its packages.
-                case.save()
-                time.sleep(4 if options.prepare else PAUSE_SECONDS)
-                case.save()
-            for _ in range(0 if options.prepare else options.rounds):
-                for case in cases:
-                    time.sleep(PAUSE_SECONDS)
-                    case.took.append(case.save())
-        finally:
-            for peer in peers:
-                peer.__exit__()
+        measure(cases, 0 if options.prepare else options.rounds)
+
+
+def measure(cases, rounds):
+    """Saves each case some times, and prints the times of all rounds but the first two."""
     for case in cases:
-        if case.took:
-            shown = " ".join(f"{took * 1e3:.0f}" for took in sorted(case.took))
-            median = statistics.median(case.took) * 1e3
-            print(f"{case.name}: median {median:.0f} ms from save to response ({shown})")
+        print(f"{case.name}: first response after {case.save(FIRST_LIMIT_SECONDS):.2f} s", flush=True)
+        # The second one, once there is a layer of its packages.
+        time.sleep(PAUSE_SECONDS if rounds else 4)
+        case.save()
+    for _ in range(rounds):
+        for case in cases:
+            time.sleep(PAUSE_SECONDS)
+            case.took.append(case.save())
+    for case in cases if rounds else []:
+        shown = " ".join(f"{took * 1e3:.0f}" for took in sorted(case.took))
+        median = statistics.median(case.took) * 1e3
+        print(f"{case.name}: median {median:.0f} ms from save to response ({shown})")
 
 
 def write_handlers(options, site, python):
@@ -162,8 +175,21 @@ def flask_source():
     return FLASK.replace("Hello from the sandbox!\\n", "version 0")
 
 
-class FlaskReloader(Peer):
-    """Flask's development server, which starts again when a file changes."""
+class Reloader(Peer):
+    """A server that starts again when its file changes, in a child process."""
+
+    def __init__(self, command, port, folder):
+        super().__init__(command, port, folder / "log", cwd=folder, process_group=0)
+
+    def __exit__(self, *_):
+        # Its processes are a group.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class FlaskReloader(Reloader):
+    """Flask's development server."""
 
     name = "Flask's own reloader"
 
@@ -172,16 +198,11 @@ class FlaskReloader(Peer):
         self.file, self.source = folder / "app.py", flask_source()
         self.file.write_text(self.source)
         command = [python, "-m", "flask", "--app", "app", "run", "--debug", "--port", "8943"]
-        # A process group, because it has a child process.
-        super().__init__(command, 8943, folder / "log", cwd=folder, process_group=0)
-
-    def __exit__(self, *_):
-        subprocess.run(["kill", "--", f"-{self.process.pid}"], check=False)
-        self.process.wait()
+        super().__init__(command, 8943, folder)
 
 
-class NodeWatch(Peer):
-    """A server in Node.js, which starts again when its file changes."""
+class NodeWatch(Reloader):
+    """A server in Node.js."""
 
     name = "node --watch"
 
@@ -189,12 +210,7 @@ class NodeWatch(Peer):
         folder.mkdir(parents=True, exist_ok=True)
         self.file, self.source = folder / "app.mjs", NODE
         self.file.write_text(self.source)
-        command = ["node", "--watch", self.file]
-        super().__init__(command, 8944, folder / "log", cwd=folder, process_group=0)
-
-    def __exit__(self, *_):
-        subprocess.run(["kill", "--", f"-{self.process.pid}"], check=False)
-        self.process.wait()
+        super().__init__(["node", "--watch", self.file], 8944, folder)
 
 
 if __name__ == "__main__":
