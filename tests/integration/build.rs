@@ -1,7 +1,7 @@
 //! `wasgi build`: portable `.wasm` files from scripts, served by a site without their sources and
 //! without runtimes.
 //!
-//! `cargo xtask runtime` builds the runtimes. If it has not run, each test prints a line and does
+//! `cargo xtask test` builds the runtimes. If it can't, each test prints a line and does
 //! nothing.
 
 use std::fs;

@@ -1,7 +1,7 @@
 //! Scripts: Python applications that are served from their sources, without a build.
 //!
-//! `cargo xtask runtime` builds the runtime that loads them. If it has not run, each test prints a
-//! line and does nothing.
+//! `cargo xtask test` builds the runtime that loads them, which needs Python and, once, a network.
+//! Without a runtime, each test prints a line and does nothing.
 
 mod grants;
 mod large;

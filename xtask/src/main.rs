@@ -318,6 +318,7 @@ fn test(workspace: &Workspace, filters: &[OsString]) -> Result<()> {
     handlers::build_tracked(workspace, &toolchain, Some(&commands))?;
     handlers::build_cases(workspace, &toolchain)?;
     javascript::build_runtime(workspace, &toolchain)?;
+    builder::python::prepare_tests(workspace)?;
     step("cargo test --workspace");
     run(workspace
         .cargo("test")

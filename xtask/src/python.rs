@@ -19,16 +19,17 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
         step("skipping the Python tests: no Python 3.10 or later");
         return Ok(());
     }
-    let installed = python::interpreter(workspace);
-    let has_packages = installed.is_file();
+    let has_packages = python::has_packages(workspace)?;
     let interpreter = match has_packages {
-        true => installed,
+        true => python::interpreter(workspace),
         false => PathBuf::from("python3"),
     };
     step("tests of the Python SDK");
     run(in_folder(workspace, &interpreter, &format!("{}/tests", python::SDK)).args(UNITTEST))?;
     if !has_packages {
-        step("skipping the tests of the Python demos: `cargo xtask python` was not run");
+        step(
+            "skipping the tests of the Python demos: their packages are not installed (`cargo xtask python`)",
+        );
         return Ok(());
     }
     for folder in python::demo_folders() {

@@ -106,19 +106,16 @@ pub fn build(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     let python = environment(workspace)?;
-    runtime(workspace, &python)?;
-    let cases = workspace.target.join("guests/cases");
-    fs::create_dir_all(&cases).with_context(|| format!("can't make {}", cases.display()))?;
+    build_runtime(workspace)?;
     for component in &CASES {
-        let output = cases.join(format!("{}.wasm", component.name));
+        let output = component.for_tests(workspace);
         component.build(workspace, &python, &workspace.root, &output)?;
     }
     let site = tracked::copy(workspace)?;
-    let demos = workspace.target.join("guests/python-demos");
-    fs::create_dir_all(&demos).with_context(|| format!("can't make {}", demos.display()))?;
     for component in &DEMOS {
         let name = format!("{}.wasm", component.name);
-        let (for_tests, output) = (demos.join(&name), workspace.root.join(HANDLERS).join(&name));
+        let output = workspace.root.join(HANDLERS).join(name);
+        let for_tests = component.for_tests(workspace);
         component.build(workspace, &python, &site, &for_tests)?;
         // The tests use tracked sources, independent of a user's changes.
         if tracked::is_same(
@@ -144,40 +141,103 @@ pub fn build_runtime(workspace: &Workspace) -> Result<()> {
         step("skipping the runtime for scripts: no Python 3.10 or later with venv and pip");
         return Ok(());
     }
-    runtime(workspace, &environment(workspace)?)
-}
-
-fn runtime(workspace: &Workspace, python: &Path) -> Result<()> {
-    let output = workspace.target.join("runtime/python");
-    let sources = [
-        workspace.root.join(SDK).join("src"),
-        workspace.root.join(SDK).join("requirements.txt"),
-    ];
-    if is_newer(&output.join("python.wasm"), &sources) {
+    if is_runtime_current(workspace) {
         return Ok(());
     }
+    let python = environment(workspace)?;
     step("building the runtime for scripts in Python (target/runtime)");
     let mut command = Command::new(python);
     command
         .args(["-m", "wasgi", "runtime"])
-        .arg(&output)
+        .arg(workspace.target.join("runtime/python"))
         .env("PYTHONPATH", workspace.root.join(SDK).join("src"))
         .env("PYTHONDONTWRITEBYTECODE", "1");
     run(&mut command)
 }
 
+/// Builds the runtime as [`build_runtime`] does, for tests, which print `SKIPPED` without it. If it
+/// can't be built, for example without a network, prints the reason. Removes an outdated runtime
+/// and outdated components, with which tests would fail. The copy of the demo site must be up to
+/// date ([`tracked::copy`]).
+///
+/// # Errors
+///
+/// Fails if something outdated can't be removed.
+pub fn prepare_tests(workspace: &Workspace) -> Result<()> {
+    if let Err(error) = build_runtime(workspace) {
+        step(format!(
+            "NOT TESTED: scripts in Python: their runtime can't be built: {error:#}"
+        ));
+    }
+    let mut outdated = Vec::new();
+    if !is_runtime_current(workspace) {
+        outdated.push(runtime_file(workspace));
+    }
+    let site = tracked::folder(workspace);
+    let cases = CASES.iter().map(|case| (case, &workspace.root));
+    for (component, top) in cases.chain(DEMOS.iter().map(|demo| (demo, &site))) {
+        let file = component.for_tests(workspace);
+        if !is_newer(&file, &component.sources(workspace, top)) {
+            outdated.push(file);
+        }
+    }
+    outdated.retain(|file| file.is_file());
+    for file in &outdated {
+        fs::remove_file(file).with_context(|| format!("can't remove {}", file.display()))?;
+    }
+    if !outdated.is_empty() {
+        let names = outdated.iter().filter_map(|file| file.file_stem());
+        let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+        step(format!(
+            "NOT TESTED: Python handlers that were older than their sources: {}; `cargo xtask \
+             python` builds them again",
+            names.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// Returns the file of the runtime's interpreter.
+fn runtime_file(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("runtime/python/python.wasm")
+}
+
+fn is_runtime_current(workspace: &Workspace) -> bool {
+    let sources = [
+        workspace.root.join(SDK).join("src"),
+        workspace.root.join(SDK).join("requirements.txt"),
+    ];
+    is_newer(&runtime_file(workspace), &sources)
+}
+
 impl Component {
-    /// Builds the component from its folder in `top`.
-    fn build(&self, workspace: &Workspace, python: &Path, top: &Path, output: &Path) -> Result<()> {
-        let sources = [
+    /// Returns the file of the component that the tests serve.
+    fn for_tests(&self, workspace: &Workspace) -> PathBuf {
+        let is_demo = self.folder.starts_with(DEMOS_FOLDER);
+        let folder = if is_demo { "python-demos" } else { "cases" };
+        let guests = workspace.target.join("guests");
+        guests.join(folder).join(format!("{}.wasm", self.name))
+    }
+
+    /// Returns what the component is built from, with its folder in `top`.
+    fn sources(&self, workspace: &Workspace, top: &Path) -> [PathBuf; 3] {
+        [
             top.join(self.folder),
             workspace.root.join(SDK).join("src"),
             workspace.root.join(SDK).join("requirements.txt"),
-        ];
-        if is_newer(output, &sources) {
+        ]
+    }
+
+    /// Builds the component from its folder in `top`.
+    fn build(&self, workspace: &Workspace, python: &Path, top: &Path, output: &Path) -> Result<()> {
+        if is_newer(output, &self.sources(workspace, top)) {
             return Ok(());
         }
         step(format!("building {} from {}", self.name, self.folder));
+        if let Some(folder) = output.parent() {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("can't make {}", folder.display()))?;
+        }
         let mut command = Command::new(python);
         command
             .args(["-m", "wasgi", "build", self.target, "--output"])
@@ -213,21 +273,41 @@ pub fn interpreter(workspace: &Workspace) -> PathBuf {
     workspace.target.join("python/venv/bin/python")
 }
 
+/// Returns whether the virtual environment has all packages that the SDK and the demos require.
+///
+/// # Errors
+///
+/// Fails if their requirements can't be read.
+pub fn has_packages(workspace: &Workspace) -> Result<bool> {
+    let installed = fs::read_to_string(stamp(workspace));
+    let wanted = wanted(&requirements(workspace)?)?;
+    Ok(interpreter(workspace).is_file() && installed.is_ok_and(|installed| installed == wanted))
+}
+
+/// Returns the file with the requirements that were installed last, which avoids unnecessary
+/// network access.
+fn stamp(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("python/installed.txt")
+}
+
+/// Returns the contents of these files with requirements.
+fn wanted(requirements: &[PathBuf]) -> Result<String> {
+    let mut wanted = String::new();
+    for file in requirements {
+        wanted +=
+            &fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
+    }
+    Ok(wanted)
+}
+
 /// Creates or updates the virtual environment, and returns its interpreter.
 fn environment(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.target.join("python");
     let python = interpreter(workspace);
-    let requirements = requirements(workspace)?;
-    let mut wanted = String::new();
-    for file in &requirements {
-        wanted +=
-            &fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
-    }
-    // The requirements that were installed last, to avoid unnecessary network access.
-    let stamp = folder.join("installed.txt");
-    if python.is_file() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+    if has_packages(workspace)? {
         return Ok(python);
     }
+    let requirements = requirements(workspace)?;
     step("installing componentize-py and the demos' packages (target/python)");
     run(Command::new("python3")
         .args(["-m", "venv"])
@@ -239,7 +319,9 @@ fn environment(workspace: &Workspace) -> Result<PathBuf> {
         pip.arg("--requirement").arg(file);
     }
     run(&mut pip)?;
-    fs::write(&stamp, wanted).with_context(|| format!("can't write {}", stamp.display()))?;
+    let stamp = stamp(workspace);
+    fs::write(&stamp, wanted(&requirements)?)
+        .with_context(|| format!("can't write {}", stamp.display()))?;
     Ok(python)
 }
 

@@ -26,13 +26,18 @@ const BUILD_FILES: [&str; 2] = ["Cargo.lock", ".cargo/config.toml"];
 /// The folders of the handlers' path dependencies: the SDKs, and the SDKs' own dependencies.
 const LINKED: [&str; 2] = ["guest-sdk", "host/crates"];
 
+/// Returns the folder of the copy.
+pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("guests/site")
+}
+
 /// Updates the copy, and returns its folder, which is a separate workspace.
 ///
 /// # Errors
 ///
 /// Fails if git fails, or the copy can't be written.
 pub fn copy(workspace: &Workspace) -> Result<PathBuf> {
-    let site = workspace.target.join("guests/site");
+    let site = folder(workspace);
     fs::create_dir_all(&site).with_context(|| format!("can't make {}", site.display()))?;
     let fresh = tempfile::tempdir_in(workspace.target.join("guests"))?;
     if is_repository(&workspace.root) {
