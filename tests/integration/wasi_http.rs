@@ -168,6 +168,23 @@ fn a_body_streams_both_ways() {
 }
 
 #[test]
+fn a_connection_persists_if_the_handler_is_interrupted_before_it_reads_the_body() {
+    let site = site();
+    let server = Server::new(&site);
+    let mut client = server.connect();
+    client.send(
+        "POST /wasi-http/late-count HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
+    let head = client.head();
+    assert_eq!((head.status, head.field("Connection")), (200, None));
+    client.send("4\r\nbody\r\n0\r\n\r\n");
+    assert_eq!(client.chunk(), b"4 bytes");
+    assert_eq!(client.chunk(), b"");
+    assert_eq!(client.get("/wasi-http").status(), 200);
+    server.stop();
+}
+
+#[test]
 fn a_client_that_takes_nothing_fills_no_memory() {
     let site = site();
     let server = Server::new(&site);

@@ -3,7 +3,7 @@
 //! Reading a thread's CPU time costs a system call, so it is not read until a request has computed
 //! for a whole tick. Most requests end long before.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The maximum time that a guest computes before it yields to the reactor. With ten computing
@@ -18,11 +18,15 @@ pub(in crate::engine) struct Meter {
     used: AtomicU64,
     /// The thread's CPU time at the start of this slice, in nanoseconds; 0 while not measuring.
     slice: AtomicU64,
+    /// Whether the fiber was suspended by a tick, and not because the guest waits.
+    is_interrupted: AtomicBool,
 }
 
 impl Meter {
-    /// Returns how long the request has computed so far. Called at a tick, inside the fiber.
+    /// Returns how long the request has computed so far. Called at a tick, inside the fiber, which
+    /// is suspended then.
     pub(in crate::engine) fn tick(&self) -> Duration {
+        self.is_interrupted.store(true, Ordering::Relaxed);
         let now = thread_cpu_time();
         let slice = self.slice.swap(now, Ordering::Relaxed);
         // The first slice began somewhere within the tick that ends now.
@@ -43,6 +47,11 @@ impl Meter {
     /// Returns whether the request has computed for a whole tick.
     pub(in crate::engine) fn has_ticked(&self) -> bool {
         self.slice.load(Ordering::Relaxed) != 0
+    }
+
+    /// Returns whether a tick has suspended the fiber since the last call.
+    pub(in crate::engine) fn take_interruption(&self) -> bool {
+        self.is_interrupted.swap(false, Ordering::Relaxed)
     }
 
     /// Must be called before the fiber runs.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt::{self, Write};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use futures_lite::stream::unfold;
@@ -18,6 +19,7 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         "echo" => Ok(Response::new(request.into_body())),
         "seen" => seen(request).await,
         "count" => count(request).await,
+        "late-count" => Ok(Response::new(late_count(request.into_body()))),
         "stream" => Ok(Response::new(stream(query.parse()?))),
         "stderr" => {
             eprintln!("a word to standard error");
@@ -84,6 +86,20 @@ async fn count(request: Request<Body>) -> Result<Response<Body>> {
     let mut body = request.into_body();
     let length = body.contents().await.context("the body")?.len();
     text(&format!("{length} bytes"))
+}
+
+/// Computes for some milliseconds when its response has begun, and only then reads the body.
+fn late_count(body: Body) -> Body {
+    Body::from_try_stream(unfold(Some(body), |body| async move {
+        let mut body = body?;
+        let begin = Instant::now();
+        while begin.elapsed().as_millis() < 5 {
+            std::hint::spin_loop();
+        }
+        let read = body.contents().await.map(<[u8]>::len);
+        let text = read.map(|length| Bytes::from(format!("{length} bytes")));
+        Some((text.map_err(|_| fmt::Error), None))
+    }))
 }
 
 /// Produces blocks, with a pause before each.

@@ -40,13 +40,14 @@ pub(in crate::engine) async fn run(
         .await
         .map_err(|error| instantiation_failure(&error, store.data_mut()))?;
     store.data_mut().reservation.settle();
+    let meter = Arc::clone(&store.data().meter);
     let guest = async {
         let result = command.wasi_cli_run().call_run(&mut *store).await;
         exit_status(result, store.data_mut())?;
         stdout.end();
         Ok(Ended::Done)
     };
-    beside(guest, responder.carry()).await
+    beside(&meter, guest, responder.carry()).await
 }
 
 /// Sets up the program's environment, standard streams and arguments for its request.

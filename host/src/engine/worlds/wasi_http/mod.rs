@@ -42,6 +42,7 @@ pub(in crate::engine) async fn run(
     let (request, outparam) = resources(store.data_mut(), sender)
         .map_err(|error| Failure::Instantiation(line(&error)))?;
     let responder = Responder::new(store.data());
+    let meter = Arc::clone(&store.data().meter);
     let guest = async {
         let handler = proxy.wasi_http_incoming_handler();
         let handled = handler.call_handle(&mut *store, request, outparam).await;
@@ -53,7 +54,7 @@ pub(in crate::engine) async fn run(
             Err(trap) => Err(trap_failure(&trap, state)),
         }
     };
-    beside(guest, responder.carry(answer)).await
+    beside(&meter, guest, responder.carry(answer)).await
 }
 
 /// Returns the arguments of `handle`.
