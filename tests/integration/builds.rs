@@ -86,10 +86,8 @@ fn open_pages_show_a_build_that_takes_long() {
     while !text.contains("event: loaded") {
         text += &String::from_utf8(client.chunk()).expect("UTF-8");
     }
-    assert!(
-        text.contains("event: built\ndata: {\"handler\":\"slow\"}"),
-        "{text}"
-    );
+    let ended = "event: build\ndata: {\"handler\":\"slow\",\"file\":\"slow\",\"step\":\"ended\"";
+    assert!(text.contains(ended), "{text}");
 }
 
 #[test]
@@ -128,6 +126,50 @@ fn one_of_several_processes_builds_and_all_serve_the_result() {
     workshop.write("page/page.wat", page_in_wat("two"));
     everywhere("two");
     assert_eq!(builds(), 2);
+}
+
+#[test]
+fn a_first_build_that_fails_ends_the_503_of_all_processes() {
+    if !has("make", &["--version"]) {
+        return;
+    }
+    let workshop = Workshop::new();
+    workshop.write(
+        "page/Makefile",
+        "all:\n\tcat reason >&2; test -e go\n\tcp page.wat $(OUT)\n",
+    );
+    workshop.write("page/reason", "there is no go\n");
+    workshop.write("page/page.wat", page_in_wat("built"));
+    let start = |flags: &[&str]| {
+        let mut command = workshop.command(&["serve", "--build", "--addr", "127.0.0.1:0"]);
+        command.args(flags);
+        Server::listening(Process::start(command.arg(workshop.site.path())))
+    };
+    let server = start(&["--processes", "3"]);
+    // The kernel spreads connections over the processes.
+    let is_everywhere =
+        |server: &Server, status: u16| (0..30).all(|_| server.get("/page").status() == status);
+    eventually("all processes know that the build failed", || {
+        is_everywhere(&server, 404)
+    });
+    // A server that starts later, and builds nothing itself.
+    let other = start(&[]);
+    eventually("it knows as well that the build failed", || {
+        is_everywhere(&other, 404)
+    });
+    assert!(
+        !other
+            .error_log()
+            .lines()
+            .concat()
+            .contains("there is no go")
+    );
+    workshop.write("page/go", "");
+    for server in [&server, &other] {
+        eventually("all processes serve the result", || {
+            is_everywhere(server, 200)
+        });
+    }
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl Service {
         // serves.
         let projects = build_projects(config, dev.is_some())?;
         if let (Some(projects), Some(dev)) = (&projects, dev.cloned()) {
-            projects.on_step(move |event| dev.build_changed(event));
+            projects.on_event(move |event| dev.build_changed(event));
         }
         let scan = reload::list(handlers, projects);
         let registry = Arc::new(Published::new(scan.registry()));

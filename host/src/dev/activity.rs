@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::printable;
 use crate::reload::LoadTimes;
-use crate::reload::projects::{BuildStep, LastLine};
+use crate::reload::projects::{BuildEvent, BuildStep, LastLine};
 
 /// The builds and loads in progress, and the times of the last ones, by file in the folder of
 /// handlers. There are at most as many as files.
@@ -21,7 +21,10 @@ pub(super) struct Activity {
 
 #[derive(Debug)]
 struct Build {
+    /// The name of the handler.
+    name: String,
     since: Instant,
+    is_slow: bool,
     /// What its command has written last. `None` while it waits for other builds.
     progress: Option<LastLine>,
 }
@@ -44,6 +47,14 @@ pub(super) struct Running {
     line: String,
 }
 
+/// A build that takes long.
+#[derive(Debug, Serialize)]
+pub(super) struct SlowBuild {
+    handler: String,
+    /// The time since it began, in milliseconds.
+    ms: f64,
+}
+
 /// The times of the steps of the last load of a handler, in milliseconds.
 #[derive(Debug, Serialize)]
 pub(super) struct Steps {
@@ -56,26 +67,47 @@ pub(super) struct Steps {
 }
 
 impl Activity {
-    /// Records a step of a build.
-    pub(super) fn build(&mut self, event: BuildStep, now: Instant) {
-        match event {
-            BuildStep::Waits { file } => {
-                let progress = None;
-                let since = now;
-                self.builds.insert(file, Build { since, progress });
+    /// Records a step of a build. Returns the time since this build began, in milliseconds, unless
+    /// it has ended.
+    pub(super) fn build(&mut self, event: &BuildEvent, now: Instant) -> Option<f64> {
+        let file = || event.file.clone();
+        let began = |progress| Build {
+            name: event.name.clone(),
+            since: now,
+            is_slow: false,
+            progress,
+        };
+        match &event.step {
+            BuildStep::Waits => drop(self.builds.insert(file(), began(None))),
+            BuildStep::Began(line) => {
+                let began = began(Some(line.clone()));
+                self.builds.insert(file(), began);
             }
-            BuildStep::Began { file, progress } => {
-                let progress = Some(progress);
-                let since = now;
-                self.builds.insert(file, Build { since, progress });
-            }
-            BuildStep::Ended { file, took } => {
-                self.builds.remove(&file);
-                if took.is_some() {
-                    self.times.entry(file).or_default().built = took;
+            BuildStep::Slow => {
+                if let Some(build) = self.builds.get_mut(&event.file) {
+                    build.is_slow = true;
                 }
             }
+            BuildStep::Ended { took, .. } => {
+                self.builds.remove(&event.file);
+                if took.is_some() {
+                    self.times.entry(file()).or_default().built = *took;
+                }
+            }
+            BuildStep::Cancelled => drop(self.builds.remove(&event.file)),
         }
+        let build = self.builds.get(&event.file)?;
+        Some(ms(now.saturating_duration_since(build.since)))
+    }
+
+    /// Returns the builds that take long.
+    pub(super) fn slow_builds(&self, now: Instant) -> Vec<SlowBuild> {
+        let slow = self.builds.values().filter(|build| build.is_slow);
+        let shown = |build: &Build| SlowBuild {
+            handler: build.name.clone(),
+            ms: ms(now.saturating_duration_since(build.since)),
+        };
+        slow.map(shown).collect()
     }
 
     /// Records that a load has begun.
@@ -145,39 +177,40 @@ mod tests {
     fn a_build_is_in_progress_until_it_ends_and_its_time_is_kept() {
         let mut activity = Activity::default();
         let now = Instant::now();
-        let file = || "shop".to_owned();
+        let event = |step| BuildEvent {
+            file: "shop.c".to_owned(),
+            name: "shop".to_owned(),
+            step,
+        };
+        let ended = |millis| BuildStep::Ended {
+            took: Some(Duration::from_millis(millis)),
+            failure: None,
+        };
         let steps = |activity: &Activity| -> Vec<&str> {
             activity.running(now).iter().map(|one| one.step).collect()
         };
-        activity.build(BuildStep::Waits { file: file() }, now);
+        activity.build(&event(BuildStep::Waits), now);
         assert_eq!(steps(&activity), ["waits"]);
-        let progress = LastLine::default();
-        activity.build(
-            BuildStep::Began {
-                file: file(),
-                progress,
-            },
-            now,
-        );
+        activity.build(&event(BuildStep::Began(LastLine::default())), now);
         assert_eq!(steps(&activity), ["builds"]);
-        let took = Some(Duration::from_millis(20));
-        activity.build(BuildStep::Ended { file: file(), took }, now);
-        activity.load_began("shop", now);
+        assert!(activity.slow_builds(now).is_empty());
+        let later = now + Duration::from_secs(1);
+        let taken = activity.build(&event(BuildStep::Slow), later);
+        assert_eq!(taken, Some(1000.0));
+        let slow = activity.slow_builds(later);
+        assert_eq!((slow[0].handler.as_str(), slow[0].ms), ("shop", 1000.0));
+        assert_eq!(activity.build(&event(ended(20)), now), None);
+        assert!(activity.slow_builds(now).is_empty());
+        activity.load_began("shop.c", now);
         assert_eq!(steps(&activity), ["loads"]);
-        activity.load_ended("shop");
-        activity.loaded("shop", LoadTimes::default());
+        activity.load_ended("shop.c");
+        activity.loaded("shop.c", LoadTimes::default());
         assert!(activity.running(now).is_empty());
-        assert_eq!(activity.steps()["shop"].built, Some(20.0));
+        assert_eq!(activity.steps()["shop.c"].built, Some(20.0));
         // One that was cancelled says nothing about the time.
-        activity.build(
-            BuildStep::Ended {
-                file: file(),
-                took: None,
-            },
-            now,
-        );
-        assert_eq!(activity.steps()["shop"].built, Some(20.0));
-        activity.withdrawn("shop");
+        activity.build(&event(BuildStep::Cancelled), now);
+        assert_eq!(activity.steps()["shop.c"].built, Some(20.0));
+        activity.withdrawn("shop.c");
         assert!(activity.steps().is_empty());
     }
 }

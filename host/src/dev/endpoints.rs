@@ -12,16 +12,18 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Serialize;
 
+use super::Dev;
 use super::access;
+use super::activity::SlowBuild;
 use super::answer::answer;
 use super::dashboard;
 use super::events::Position;
 use super::report::Report;
 use super::requests::Recorded;
-use super::{Build, Dev};
 use crate::http1::{RequestHead, reason};
 use crate::permits::{Permit, Permits};
 use crate::static_files::{Answer, error_page};
@@ -85,7 +87,8 @@ struct Hello {
     /// Events since the page's mark are missing: it has to reload.
     missed: bool,
     failures: Vec<Report>,
-    building: Vec<Build>,
+    /// The builds that take long.
+    building: Vec<SlowBuild>,
 }
 
 /// Returns whether a request is for one of the server's own endpoints.
@@ -194,13 +197,16 @@ impl Dev {
         let known = mark
             .and_then(|mark| std::str::from_utf8(mark).ok())
             .and_then(|mark| self.events.since(mark));
+        let missed = mark.is_some() && known.is_none();
+        // Before the state is read: what happens meanwhile is told twice rather than never.
+        let position = known.unwrap_or_else(|| self.events.end());
         let hello = Hello {
-            missed: mark.is_some() && known.is_none(),
+            missed,
             failures: self.current_failures(),
-            building: self.current_builds(),
+            building: self.activity().slow_builds(Instant::now()),
         };
         Reply::Stream(Stream {
-            position: known.unwrap_or_else(|| self.events.end()),
+            position,
             greeting: Some(format!(
                 "retry: {RETRY_MS}\n\nevent: hello\ndata: {}\n\n",
                 serde_json::to_string(&hello).unwrap_or_default()

@@ -52,7 +52,7 @@ use self::requests::Requests;
 use crate::gateway::Failure;
 use crate::permits::Permits;
 use crate::printable;
-use crate::reload::projects::BuildStep;
+use crate::reload::projects::{BuildEvent, BuildStep};
 use crate::reload::{HandlerEvent, PagesChange};
 
 pub(crate) use self::document::Document;
@@ -85,8 +85,6 @@ pub(crate) struct Dev {
     lines: Lines,
     /// The handlers whose last version could not be loaded, by file.
     failures: Mutex<BTreeMap<String, Report>>,
-    /// The builds that take long, by handler, with their beginnings.
-    building: Mutex<BTreeMap<String, Instant>>,
     /// The number of open event streams.
     streams: Arc<Permits>,
     requests: Arc<Requests>,
@@ -116,29 +114,15 @@ struct Named<'a> {
     handler: &'a str,
 }
 
-/// A build in progress, for the event stream.
-#[derive(Debug, Serialize)]
-struct Build {
-    handler: String,
-    /// How long it has taken.
-    ms: u128,
-}
-
-impl Build {
-    fn new(handler: &str, since: Instant) -> Self {
-        Self {
-            handler: handler.to_owned(),
-            ms: since.elapsed().as_millis(),
-        }
-    }
-}
-
 /// A step of a build, for the event stream.
 #[derive(Serialize)]
-struct Building<'a> {
+struct Build<'a> {
+    handler: &'a str,
     file: &'a str,
-    /// `waits`, `builds` or `ended`.
+    /// `waits`, `builds`, `slow` or `ended`.
     step: &'a str,
+    /// The time since this build began, in milliseconds, unless it has ended.
+    ms: Option<f64>,
 }
 
 /// A removed file of a handler, for the event stream.
@@ -158,7 +142,6 @@ impl Dev {
             editor: Editor::from_environment(),
             lines: Lines::default(),
             failures: Mutex::default(),
-            building: Mutex::default(),
             streams: Arc::default(),
             requests: Arc::new(Requests::new()),
             activity: Mutex::default(),
@@ -208,14 +191,6 @@ impl Dev {
                 self.activity().load_began(file, Instant::now());
                 self.events.publish("loading", &Named { handler: name });
             }
-            HandlerEvent::Building { name, since } => {
-                self.building().insert(name.clone(), *since);
-                self.events.publish("building", &Build::new(name, *since));
-            }
-            HandlerEvent::Built { name } => {
-                self.building().remove(name);
-                self.events.publish("built", &Named { handler: name });
-            }
             HandlerEvent::Ended { file } => self.activity().load_ended(file),
             HandlerEvent::Loaded {
                 name,
@@ -258,15 +233,21 @@ impl Dev {
     }
 
     /// Records a step of a project's build.
-    pub(crate) fn build_changed(&self, event: BuildStep) {
-        let (file, step) = match &event {
-            BuildStep::Waits { file } => (file, "waits"),
-            BuildStep::Began { file, .. } => (file, "builds"),
-            BuildStep::Ended { file, .. } => (file, "ended"),
+    pub(crate) fn build_changed(&self, event: &BuildEvent) {
+        let ms = self.activity().build(event, Instant::now());
+        let step = match event.step {
+            BuildStep::Waits => "waits",
+            BuildStep::Began(_) => "builds",
+            BuildStep::Slow => "slow",
+            BuildStep::Ended { .. } | BuildStep::Cancelled => "ended",
         };
-        let file = &printable::one_line(file).to_string();
-        self.activity().build(event, Instant::now());
-        self.events.publish("build", &Building { file, step });
+        let build = Build {
+            handler: &event.name,
+            file: &printable::one_line(&event.file).to_string(),
+            step,
+            ms,
+        };
+        self.events.publish("build", &build);
     }
 
     /// Records a line of the output of a handler, with the number of its request. `level` is `info`
@@ -284,19 +265,6 @@ impl Dev {
             level,
             line: &line,
         });
-    }
-
-    /// Returns the builds that take long.
-    fn current_builds(&self) -> Vec<Build> {
-        let building = self.building();
-        let builds = building
-            .iter()
-            .map(|(name, since)| Build::new(name, *since));
-        builds.collect()
-    }
-
-    fn building(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
-        self.building.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn activity(&self) -> MutexGuard<'_, Activity> {

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::load::LoadTimes;
 use super::pages::OnPages;
@@ -52,18 +52,6 @@ pub(crate) enum HandlerEvent {
     Ended {
         /// Its file in the folder of handlers.
         file: String,
-    },
-    /// It is a project whose build takes long.
-    Building {
-        /// The handler's name.
-        name: String,
-        /// When the build began.
-        since: Instant,
-    },
-    /// A build of it has ended.
-    Built {
-        /// The handler's name.
-        name: String,
     },
     /// Its version is served from now on.
     Loaded {

@@ -28,6 +28,8 @@ use crate::registry::{Handler, Pending, Problem, ProblemKind, Registry, Usage, V
 use crate::reload::projects::{Places, Projects};
 use crate::router::Shape;
 
+pub(super) use builds::Built;
+
 /// The maximum number of consecutive loads of one route that are cancelled because of a newer
 /// version. The next one runs to its end and is served, however often the file changes: a file that
 /// is rewritten faster than it compiles is served some versions late, but is served.

@@ -15,12 +15,11 @@ use super::loader::Load;
 use super::options::{OnHandler, OnStarted, ReloadOptions, STOP_PATIENCE, Started};
 use super::queue::Capacity;
 use super::scan::Scan;
-use super::slots::{Difference, Slots, Trust};
+use super::slots::{Built, Difference, Slots, Trust};
 use super::watch::{Watch, WatchEvent};
 use crate::metrics::LoadStep;
 use crate::published::Published;
 use crate::registry::{Problem, ProblemKind, Registry};
-use crate::reload::projects::BuildEvent;
 
 /// The maximum number of queued messages. Events that don't fit cause one complete rescan.
 pub(super) const MAX_MESSAGES: usize = 4_096;
@@ -48,7 +47,7 @@ enum Message<P> {
     Order(Order),
     /// A load begins or ends to wait for another one.
     Waits,
-    Build(BuildEvent),
+    Built(Built),
 }
 
 impl<P> From<WatchEvent> for Message<P> {
@@ -111,6 +110,7 @@ impl<L: Load> Reloader<L> {
         options: ReloadOptions,
     ) -> (Reloader<L>, impl Fn(Order) + Send + Sync + use<L>) {
         let (sender, inbox) = sync_channel(MAX_MESSAGES);
+        let lost = Arc::new(AtomicBool::new(false));
         let now = Instant::now();
         let mut slots = scan.slots;
         slots
@@ -119,14 +119,21 @@ impl<L: Load> Reloader<L> {
         slots.records_events = options.on_handler.is_some();
         if let Some(projects) = slots.projects() {
             let sender: SyncSender<Message<L::Program>> = sender.clone();
-            // If the inbox is full, a complete look is about to follow.
-            projects.on_event(move |event| drop(sender.try_send(Message::Build(event))));
+            let lost = Arc::clone(&lost);
+            projects.on_event(move |event| {
+                if let Some(built) = Built::from_event(event)
+                    && let Err(TrySendError::Full(_)) = sender.try_send(Message::Built(built))
+                {
+                    // The inbox is full, so the thread is about to wake up and will see this.
+                    lost.store(true, Ordering::Relaxed);
+                }
+            });
         }
         let (loading, has_loaded) = mpsc::channel();
         let reloader = Reloader {
             inbox,
             sender: sender.clone(),
-            lost: Arc::new(AtomicBool::new(false)),
+            lost,
             watch: Watch::blind(),
             events: options.events,
             slots,
@@ -271,7 +278,7 @@ impl<L: Load> Reloader<L> {
                 let replaced = |served: &_, next: &_| loader.replaced(served, next);
                 self.slots.renew(*renewed, replaced);
             }
-            Message::Build(event) => self.slots.build_event(event, Instant::now()),
+            Message::Built(built) => self.slots.built(built, Instant::now()),
             Message::WatchEvent(event) => self.take_event(event),
         }
         true

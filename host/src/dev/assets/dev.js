@@ -162,14 +162,15 @@ const events = {
   changed: onChanged,
   loaded: onLoaded,
   failed: onFailed,
-  building: (build) => progress.show(build),
-  built: ({ handler }) => progress.hide(handler),
   withdrawn({ file }) {
     overlay.hide((report) => report.file === file);
     refresh();
   },
   loading() {},
-  build() {},
+  build(build) {
+    if (build.step === 'slow') progress.show(build);
+    if (build.step === 'ended') progress.hide(build.handler);
+  },
   log({ handler, level, line }) {
     console[level === 'warn' ? 'warn' : 'info']('%s: %s', handler, line);
   },

@@ -13,7 +13,7 @@ use super::last_line::LastLine;
 use super::places::{self, Places};
 use super::process::{self, Ended};
 use super::project::Project;
-use super::{cargo, npm, output, toolchain};
+use super::{cargo, failed, npm, output, toolchain};
 use crate::reload::CancelToken;
 
 /// The ending of the file, beside an artifact, to which a compiler of C writes what it has read.
@@ -142,6 +142,8 @@ fn attempt(
         fs::copy(&program, &plan.writes)
             .with_context(|| format!("{}: can't be copied", program.display()))?;
     }
+    // Before the artifact, which tells other processes that the build has succeeded.
+    failed::remove(&options.places, &project.file);
     if kind.has_artifact() {
         publish(project, &plan.writes, &artifact)?;
     }

@@ -18,12 +18,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use super::build::{self, BuildOptions, Outcome, Report};
+use super::failed;
 use super::last_line::LastLine;
 use super::lead::Lead;
 use super::output;
 use super::places;
 use super::project::Project;
-use super::shared::{BuildEvent, BuildStep, Built, Shared};
+use super::shared::{BuildStep, Shared};
 use super::sources::{Sources, is_lock};
 use crate::log;
 use crate::printable;
@@ -151,9 +152,8 @@ impl Manager {
                 if is_safety || job.look_at.is_some_and(|(at, _)| at <= now) {
                     job.look(&mut self.watch, now);
                 }
-                if let Some(since) = job.tell_slow(now) {
-                    let name = job.project.name().to_owned();
-                    self.shared.report(BuildEvent::Slow(name, since));
+                if job.is_slow(now) {
+                    self.shared.report(&job.project, BuildStep::Slow);
                 }
             }
             self.start_due(now);
@@ -176,28 +176,40 @@ impl Manager {
             self.leads = Lead::take(&self.options.places);
         }
         if self.leads.is_none() {
-            for file in self.jobs.keys() {
-                let artifact = self.options.places.artifact(file);
-                if let Some(folder) = artifact.parent() {
-                    // Fails if the cache can't be written, which the process that builds reports.
-                    let _ = places::create(folder);
-                    self.watch.ensure(folder);
-                }
+            self.follow_leader();
+        }
+    }
+
+    /// Watches the results of the process that builds, and takes the failures that are news.
+    fn follow_leader(&mut self) {
+        let places = &self.options.places;
+        let artifacts = self.jobs.keys().map(|file| places.artifact(file));
+        let folders = artifacts.filter_map(|artifact| Some(artifact.parent()?.to_owned()));
+        for folder in std::iter::once(places.failures()).chain(folders) {
+            // Fails if the cache can't be written, which the process that builds reports.
+            let _ = places::create(&folder);
+            self.watch.ensure(&folder);
+        }
+        for (file, job) in &self.jobs {
+            let failure = failed::read(places, file);
+            let reason = failure.as_deref().and_then(|whole| whole.lines().next());
+            let known = self.shared.lock().failures.get(file).cloned();
+            if known.as_deref() != reason {
+                self.shared.ended(&job.project, None, failure);
             }
         }
     }
 
-    /// Reports a build of another process that a path is the result of.
-    fn follow_artifact(&self, path: &Path) {
-        let of_path = |(file, _): &(&String, &Job)| self.options.places.artifact(file) == path;
+    /// Takes the result of a build of another process, if a path has one.
+    fn take_result(&self, path: &Path) {
+        let places = &self.options.places;
+        let has_result =
+            |file: &String| places.artifact(file) == path || places.failure(file) == path;
         if self.leads.is_none()
-            && let Some((file, job)) = self.jobs.iter().find(of_path)
+            && let Some((file, job)) = self.jobs.iter().find(|(file, _)| has_result(file))
         {
-            self.shared.report(BuildEvent::Ended(Built {
-                file: file.clone(),
-                name: job.project.name().to_owned(),
-                failure: None,
-            }));
+            self.shared
+                .ended(&job.project, None, failed::read(places, file));
         }
     }
 
@@ -235,7 +247,7 @@ impl Manager {
                     self.watch.forget(&path);
                 }
                 let now = Instant::now();
-                self.follow_artifact(&path);
+                self.take_result(&path);
                 for job in self.jobs.values_mut() {
                     job.note(&path, now);
                 }
@@ -257,24 +269,22 @@ impl Manager {
             let stays = projects.contains(&job.project);
             if !stays {
                 job.cancel();
-                self.shared.tell(|| BuildStep::Ended {
-                    file: job.project.file.clone(),
-                    took: None,
-                });
-                if job.running.is_some() {
-                    let name = job.project.name().to_owned();
-                    self.shared.report(BuildEvent::Cancelled(name));
-                }
+                self.shared.report(&job.project, BuildStep::Cancelled);
                 if self.leads.is_some() {
                     // If it comes back, another project may have its name.
                     let artifact = self.options.places.artifact(&job.project.file);
                     let _ = std::fs::remove_file(artifact);
+                    failed::remove(&self.options.places, &job.project.file);
                 }
             }
             stays
         });
         for project in projects {
             let file = project.file.clone();
+            if self.leads.is_some() && !self.jobs.contains_key(&file) {
+                // The last process that built it may have ended long ago.
+                failed::remove(&self.options.places, &file);
+            }
             self.jobs
                 .entry(file)
                 .or_insert_with(|| Job::new(project, now));
@@ -297,7 +307,7 @@ impl Manager {
                 || is_cargo && self.running.values().any(|&cargo| cargo)
             {
                 if !std::mem::replace(&mut job.waits, true) {
-                    self.shared.tell(|| BuildStep::Waits { file: file.clone() });
+                    self.shared.report(&job.project, BuildStep::Waits);
                 }
                 continue;
             }
@@ -310,10 +320,7 @@ impl Manager {
             let progress = LastLine::default();
             let (project, mut options) = (job.project.clone(), self.options.clone());
             options.progress = Some(progress.clone());
-            self.shared.tell(|| BuildStep::Began {
-                file: file.clone(),
-                progress,
-            });
+            self.shared.report(&job.project, BuildStep::Began(progress));
             let asks_roots = std::mem::take(&mut job.asks_roots);
             let sender = self.sender.clone();
             let name = file.clone();
@@ -338,11 +345,6 @@ impl Manager {
     /// Handles the end of a build.
     fn done(&mut self, file: &str, number: u64, report: &Report) {
         self.running.remove(&number);
-        let is_whole = !matches!(report.outcome, Outcome::Cancelled);
-        self.shared.tell(|| BuildStep::Ended {
-            file: file.to_owned(),
-            took: is_whole.then_some(report.took),
-        });
         let Some(job) = self.jobs.get_mut(file) else {
             // It is gone, and so must be what was built meanwhile.
             let _ = std::fs::remove_file(self.options.places.artifact(file));
@@ -363,38 +365,24 @@ impl Manager {
                 false => output::plain(&report.output),
             });
         }
+        job.ended(&report.outcome, &mut self.watch);
         let failure = match &report.outcome {
-            Outcome::Cancelled => None,
+            Outcome::Cancelled => return self.shared.report(&job.project, BuildStep::Cancelled),
             Outcome::Built => {
                 tracing::info!("{label}: built in {took:.2} s");
-                Some(None)
-            }
-            Outcome::Failed(reason) => Some(Some(reason.clone())),
-        };
-        job.ended(&report.outcome, &mut self.watch);
-        let name = job.project.name().to_owned();
-        let Some(failure) = failure else {
-            return self.shared.report(BuildEvent::Cancelled(name));
-        };
-        let mut state = self.shared.lock();
-        let failure = match failure {
-            None => {
-                state.failures.remove(file);
                 None
             }
-            Some(reason) => {
-                let whole = output::plain(&report.output);
-                let whole = format!("{reason}\n\n{}", whole.trim());
-                state.failures.insert(file.to_owned(), reason);
-                Some(whole.trim_end().to_owned())
+            Outcome::Failed(reason) => {
+                let output = output::plain(&report.output);
+                let whole = format!("{}\n\n{}", printable::one_line(reason), output.trim());
+                let whole = whole.trim_end().to_owned();
+                if let Err(error) = failed::write(&self.options.places, file, &whole) {
+                    tracing::debug!("{label}: other processes don't know that it failed: {error}");
+                }
+                Some(whole)
             }
         };
-        drop(state);
-        self.shared.report(BuildEvent::Ended(Built {
-            file: file.to_owned(),
-            name,
-            failure,
-        }));
+        self.shared.ended(&job.project, Some(report.took), failure);
     }
 }
 
@@ -541,18 +529,17 @@ impl Job {
         self.generated.extend(always);
     }
 
-    /// Logs a build that takes long.
-    /// Logs that the build takes long, once. Returns when it began.
-    fn tell_slow(&mut self, now: Instant) -> Option<Instant> {
-        if let Some(running) = &mut self.running
-            && !running.was_told
-            && running.since + SLOW <= now
-        {
+    /// Returns whether the build takes long, and logs it. Returns so once for each build.
+    fn is_slow(&mut self, now: Instant) -> bool {
+        let Some(running) = &mut self.running else {
+            return false;
+        };
+        let is_news = running.since + SLOW <= now && !running.was_told;
+        if is_news {
             running.was_told = true;
             let file = printable::one_line(&self.project.file);
             tracing::info!("handlers/{file}: building…");
-            return Some(running.since);
         }
-        None
+        is_news
     }
 }

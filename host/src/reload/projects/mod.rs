@@ -6,7 +6,7 @@
 //! - `build`: the command for each kind, and its result; `cargo` has what is particular to Cargo,
 //!   `toolchain` the advice if a compiler is missing, `output` what reaches a terminal.
 //! - `process`: runs a command with limits, and ends it whole; `last_line` is its progress.
-//! - `places`: the folders of builds, outside of the site.
+//! - `places`: the folders of builds, outside of the site; `failed` has the reasons of failures.
 //! - `manager`: the thread that decides when to build what.
 //!
 //! A build runs with the rights of the user, like a compiler in a shell, so only a developer's
@@ -15,6 +15,7 @@
 
 mod build;
 mod cargo;
+mod failed;
 mod kind;
 mod last_line;
 mod lead;
@@ -42,7 +43,7 @@ pub(crate) use last_line::LastLine;
 pub(crate) use output::{coloured, plain};
 pub(crate) use places::Places;
 pub(crate) use project::Project;
-pub(crate) use shared::{BuildEvent, BuildStep, Built};
+pub(crate) use shared::{BuildEvent, BuildStep};
 pub(crate) use toolchain::{ADD_RUST_TARGET, RUST_TARGET, install};
 
 use manager::{Manager, Message};
@@ -100,14 +101,10 @@ impl Projects {
         }
     }
 
-    /// Sets the function that is called with what happens to builds.
-    pub(crate) fn on_event(&self, on_event: impl Fn(BuildEvent) + Send + 'static) {
-        self.0.shared.lock().on_event = Some(Box::new(on_event));
-    }
-
-    /// Sets the function that is called with each step of a build.
-    pub(crate) fn on_step(&self, on_step: impl Fn(BuildStep) + Send + 'static) {
-        self.0.shared.lock().on_step = Some(Box::new(on_step));
+    /// Adds a function that is called with each step of a build, on the thread that builds, which
+    /// it must not block.
+    pub(crate) fn on_event(&self, on_event: impl Fn(&BuildEvent) + Send + 'static) {
+        self.0.shared.lock().on_event.push(Box::new(on_event));
     }
 
     /// Returns the projects whose last build failed, each with the reason in one line.
@@ -132,9 +129,8 @@ impl std::fmt::Debug for Projects {
 impl Drop for Handle {
     fn drop(&mut self) {
         // What it would call may wait for the thread that drops this.
-        let mut state = self.shared.lock();
-        (state.on_event, state.on_step) = (None, None);
-        drop(state);
+        let on_event = std::mem::take(&mut self.shared.lock().on_event);
+        drop(on_event);
         let _ = self.sender.send(Message::Stop);
         if let Some(thread) = self.thread.take() {
             // Fails if the thread has panicked: then it has stopped as well.

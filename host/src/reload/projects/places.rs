@@ -50,6 +50,18 @@ impl Places {
         self.base.join("sdk")
     }
 
+    /// Returns the folder of the files that say why builds failed.
+    pub(super) fn failures(&self) -> PathBuf {
+        self.base.join("failed")
+    }
+
+    /// Returns the file that says why the last build of a project failed, if it did. The file is
+    /// the project's path in the folder of handlers.
+    pub(super) fn failure(&self, file: &str) -> PathBuf {
+        let hash = Version::from_content(file.as_bytes());
+        self.failures().join(hash.to_string())
+    }
+
     /// Returns the file that is locked by the one process that builds the site when it changes.
     pub(super) fn leader(&self) -> PathBuf {
         self.base.join("leader.lock")

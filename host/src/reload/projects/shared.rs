@@ -2,62 +2,44 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::last_line::LastLine;
 use super::project::Project;
 
-/// The end of a build that was not cancelled.
+/// What happens to a project's build.
 #[derive(Clone, Debug)]
-pub(crate) struct Built {
+pub(crate) struct BuildEvent {
     /// The project's path in the handlers folder.
     pub(crate) file: String,
     /// The project's name: its file without an extension.
     pub(crate) name: String,
-    /// The compiler's output without colours, if the build failed.
-    pub(crate) failure: Option<String>,
+    pub(crate) step: BuildStep,
 }
-
-/// What happened to a project's build.
-#[derive(Clone, Debug)]
-pub(crate) enum BuildEvent {
-    /// It takes long. The project's name, and when the build began.
-    Slow(String, Instant),
-    /// It has ended, and was not cancelled.
-    Ended(Built),
-    /// It was cancelled. The project's name.
-    Cancelled(String),
-}
-
-/// Called with each [`BuildEvent`], on the manager's thread, which it must not block.
-pub(super) type OnEvent = Box<dyn Fn(BuildEvent) + Send>;
 
 /// A step of a project's build.
 #[derive(Clone, Debug)]
 pub(crate) enum BuildStep {
     /// It waits for others to end.
-    Waits {
-        /// The project's path in the handlers folder.
-        file: String,
-    },
-    /// Its command runs.
-    Began {
-        /// The project's path in the handlers folder.
-        file: String,
-        /// What the command has written last.
-        progress: LastLine,
-    },
-    /// It has ended.
+    Waits,
+    /// Its command runs. Has what the command has written last.
+    Began(LastLine),
+    /// Its command takes long.
+    Slow,
+    /// It has ended by itself.
     Ended {
-        /// The project's path in the handlers folder.
-        file: String,
-        /// How long it took. `None` if it was cancelled.
+        /// How long it took. `None` if another process has built it.
         took: Option<Duration>,
+        /// If it failed, the reason in one line, and below it the compiler's output without
+        /// colours.
+        failure: Option<String>,
     },
+    /// It was cancelled.
+    Cancelled,
 }
 
-/// Called with each [`BuildStep`], on the manager's thread, which it must not block.
-pub(super) type OnStep = Box<dyn Fn(BuildStep) + Send>;
+/// Called with each [`BuildEvent`], on the manager's thread, which it must not block.
+pub(super) type OnEvent = Box<dyn Fn(&BuildEvent) + Send>;
 
 /// What the manager and its users share.
 #[derive(Default)]
@@ -70,23 +52,34 @@ pub(super) struct SharedState {
     pub(super) known: Vec<Project>,
     /// Why the last build of a project failed, in one line.
     pub(super) failures: BTreeMap<String, String>,
-    pub(super) on_event: Option<OnEvent>,
-    pub(super) on_step: Option<OnStep>,
+    pub(super) on_event: Vec<OnEvent>,
 }
 
 impl Shared {
-    /// Reports a step of a build, if somebody wants to know it.
-    pub(super) fn tell(&self, step: impl FnOnce() -> BuildStep) {
-        if let Some(on_step) = &self.lock().on_step {
-            on_step(step());
-        }
+    /// Reports a step of a project's build.
+    pub(super) fn report(&self, project: &Project, step: BuildStep) {
+        let event = BuildEvent {
+            file: project.file.clone(),
+            name: project.name().to_owned(),
+            step,
+        };
+        self.lock().on_event.iter().for_each(|hear| hear(&event));
     }
 
-    /// Reports what happened to a build.
-    pub(super) fn report(&self, event: BuildEvent) {
-        if let Some(on_event) = &self.lock().on_event {
-            on_event(event);
+    /// Records how the last build of a project has ended, and reports it. See
+    /// [`BuildStep::Ended`].
+    pub(super) fn ended(&self, project: &Project, took: Option<Duration>, failure: Option<String>) {
+        let mut state = self.lock();
+        let reason = failure.as_deref().and_then(|whole| whole.lines().next());
+        match reason {
+            None => drop(state.failures.remove(&project.file)),
+            Some(reason) => {
+                let file = project.file.clone();
+                state.failures.insert(file, reason.to_owned());
+            }
         }
+        drop(state);
+        self.report(project, BuildStep::Ended { took, failure });
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, SharedState> {

@@ -9,8 +9,33 @@ use super::super::settle::Hint;
 use super::super::slot::Slot;
 use super::{Slots, loaded};
 use crate::registry::{Claim, Pending, Problem, ProblemKind, Step, label};
-use crate::reload::projects::{BuildEvent, Built, Places, Project, Projects};
+use crate::reload::projects::{BuildEvent, BuildStep, Places, Project, Projects};
 use crate::router::{Route, Shape};
+
+/// The end of a project's build that was not cancelled.
+#[derive(Debug)]
+pub(in crate::reload) struct Built {
+    /// The project's path in the handlers folder.
+    file: String,
+    /// The project's name.
+    name: String,
+    /// Why it failed, with all lines.
+    failure: Option<String>,
+}
+
+impl Built {
+    /// Returns the end of a build, if the event is one.
+    pub(in crate::reload) fn from_event(event: &BuildEvent) -> Option<Self> {
+        let BuildStep::Ended { failure, .. } = &event.step else {
+            return None;
+        };
+        Some(Self {
+            file: event.file.clone(),
+            name: event.name.clone(),
+            failure: failure.clone(),
+        })
+    }
+}
 
 impl<P> Slots<P> {
     /// Has the folder's projects built from now on.
@@ -29,30 +54,15 @@ impl<P> Slots<P> {
         self.projects.as_ref()
     }
 
-    /// Records what happened to a project's build.
-    pub(in crate::reload) fn build_event(&mut self, event: BuildEvent, now: Instant) {
-        match event {
-            BuildEvent::Slow(name, since) => {
-                self.record(|| HandlerEvent::Building { name, since });
-            }
-            BuildEvent::Ended(built) => {
-                let name = built.name.clone();
-                self.record(|| HandlerEvent::Built { name });
-                self.built(&built, now);
-            }
-            BuildEvent::Cancelled(name) => self.record(|| HandlerEvent::Built { name }),
-        }
-    }
-
     /// Records the end of a project's build.
-    fn built(&mut self, built: &Built, now: Instant) {
+    pub(in crate::reload) fn built(&mut self, built: Built, now: Instant) {
         self.settle.note(&built.file, Hint::Moved, now);
-        if let Some(message) = &built.failure {
+        if let Some(message) = built.failure {
             self.unbuilt.insert(built.file.clone());
             self.record(|| HandlerEvent::Failed {
-                name: built.name.clone(),
-                file: built.file.clone(),
-                message: message.clone(),
+                name: built.name,
+                file: built.file,
+                message,
             });
         } else if self.unbuilt.remove(&built.file) {
             // If the result is the version that is served, no load follows.
