@@ -1,7 +1,7 @@
 //! The command line: `wasgi serve`, `wasgi routes` and `wasgi config`. The arguments of `wasgi
 //! check` and `wasgi run` are in `trial`, those of `wasgi new`, `wasgi build`, `wasgi deps`, `wasgi
-//! dev`, `wasgi state`, `wasgi test` and `wasgi top` in files of the same name, and the flags of
-//! configuration keys in `flags`.
+//! dev`, `wasgi state`, `wasgi test` and `wasgi top` in files of the same name, the arguments that
+//! name a site in `site`, and the flags of configuration keys in `flags`.
 //!
 //! A flag that is not given has no value here: `config` has the defaults, and the file's values
 //! take precedence over them.
@@ -16,6 +16,7 @@ mod flags;
 mod mistakes;
 mod new;
 mod self_contained;
+mod site;
 mod state;
 mod test;
 mod top;
@@ -26,11 +27,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bundle::{own_path, process_arguments};
-use crate::config::{Draft, ResolvedConfig, Sources, Value};
+use crate::config::{Draft, ResolvedConfig, Value};
 use crate::engine::compile;
 use crate::log;
 use crate::supervisor;
-use flags::{Flags, OfBudget, OfClients, OfLimits, OfServer, OfSite};
+use flags::{Flags, OfBudget, OfClients, OfLimits, OfServer};
 
 pub use build::Build;
 pub use bundle::Bundle;
@@ -39,6 +40,7 @@ pub use deps::Deps;
 pub use dev::Dev;
 pub use doctor::Doctor;
 pub use new::{Language, New};
+pub use site::{Site, SiteArgument, SiteFlag, SourcesSite};
 pub use state::{StateArguments, StateCommand};
 pub use test::Test;
 pub use top::Top;
@@ -111,21 +113,6 @@ pub enum Command {
     CompileForServer(compile::Limits),
 }
 
-/// The site's folders and configuration file.
-#[derive(Clone, Debug, Args)]
-pub struct Site {
-    /// The folder with html, handlers and wasgi.toml, or a bundle
-    #[arg(value_name = "SITE", default_value = ".")]
-    pub site: PathBuf,
-    /// The configuration file; flags take precedence over it [default: SITE/wasgi.toml, if it
-    /// exists]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The flags of its keys.
-    #[command(flatten)]
-    keys: Flags<OfSite>,
-}
-
 /// `wasgi routes`.
 #[derive(Debug, Args)]
 pub struct Routes {
@@ -177,33 +164,10 @@ pub struct Serve {
     limits: Flags<OfLimits>,
 }
 
-impl Site {
-    /// Returns the sources of the configuration.
-    pub fn sources(&self) -> Sources {
-        Sources {
-            site: self.site.clone(),
-            file: self.config.clone(),
-        }
-    }
-
-    /// Loads the configuration of a site, for commands that do not serve. Also returns a log
-    /// message for each overlap of its folders that is allowed.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the file or a flag is invalid, or if visitors could read files that are not pages;
-    /// see [`ResolvedConfig::load`] and [`ResolvedConfig::check_layout`].
-    pub(crate) fn load(&self) -> anyhow::Result<(ResolvedConfig, Vec<String>)> {
-        let resolved = ResolvedConfig::load(&self.sources(), |draft| self.keys.set(draft))?;
-        let overlaps = resolved.check_layout(&self.sources())?;
-        Ok((resolved, overlaps))
-    }
-}
-
 impl Serve {
     /// Overrides the file's values with the flags that were given.
     pub fn set(&self, draft: &mut Draft) {
-        self.site.keys.set(draft);
+        self.site.set(draft);
         self.server.set(draft);
         if self.quiet {
             let level = Value::Level(log::Verbosity::Warn);
@@ -223,9 +187,7 @@ impl Serve {
     /// Fails if the file or a flag is invalid, or if visitors could read files that are not pages;
     /// see [`ResolvedConfig::load`] and [`ResolvedConfig::check_layout`].
     pub(crate) fn load(&self) -> anyhow::Result<(ResolvedConfig, Vec<String>)> {
-        let resolved = ResolvedConfig::load(&self.site.sources(), |draft| self.set(draft))?;
-        let overlaps = resolved.check_layout(&self.site.sources())?;
-        Ok((resolved, overlaps))
+        self.site.load_with(|draft| self.set(draft))
     }
 }
 

@@ -48,20 +48,20 @@ mod tests {
             let Command::Serve(serve) = command(arguments) else {
                 panic!("expected serve");
             };
-            assert_eq!(serve.site.site, Path::new("/srv/site"));
+            assert_eq!(serve.site.place.site, Path::new("/srv/site"));
         }
         let Command::Routes(routes) = command(&["site", "routes", "--json"]) else {
             panic!("expected routes");
         };
-        assert_eq!(routes.site.site, Path::new("/srv/site"));
+        assert_eq!(routes.site.place.site, Path::new("/srv/site"));
         let Command::Check(check) = command(&["site", "check", "hello"]) else {
             panic!("expected check");
         };
-        assert_eq!(check.trial.site, Path::new("/srv/site"));
+        assert_eq!(check.trial.place.site, Path::new("/srv/site"));
         let Command::Serve(serve) = command(&["site", "serve", "other"]) else {
             panic!("expected serve");
         };
-        assert_eq!(serve.site.site, Path::new("other"));
+        assert_eq!(serve.site.place.site, Path::new("other"));
         assert!(with_command(vec!["site".into(), "--version".into()]).len() == 2);
     }
 }

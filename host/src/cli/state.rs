@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::config::{ResolvedConfig, Sources};
+use super::SiteFlag;
+use crate::config::ResolvedConfig;
 
 /// `wasgi state`.
 #[derive(Debug, Args)]
@@ -12,12 +13,9 @@ pub struct StateArguments {
     /// What to do.
     #[command(subcommand)]
     pub command: StateCommand,
-    /// The folder with wasgi.toml
-    #[arg(long, value_name = "SITE", default_value = ".", global = true)]
-    pub site: PathBuf,
-    /// The configuration file [default: SITE/wasgi.toml, if it exists]
-    #[arg(long, value_name = "FILE", global = true)]
-    pub config: Option<PathBuf>,
+    /// Where the site is.
+    #[command(flatten)]
+    pub place: SiteFlag,
 }
 
 /// The commands of `wasgi state`. A bucket is `HANDLER/NAME`, `handler:HANDLER/NAME` or
@@ -90,10 +88,6 @@ impl StateArguments {
     ///
     /// Fails if the file is invalid; see [`ResolvedConfig::load`].
     pub(crate) fn load(&self) -> anyhow::Result<ResolvedConfig> {
-        let sources = Sources {
-            site: self.site.clone(),
-            file: self.config.clone(),
-        };
-        ResolvedConfig::load(&sources, |_| {})
+        ResolvedConfig::load(&self.place.sources(), |_| {})
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use wasgi_units::duration;
 
+use super::SiteArgument;
 use crate::admin::AdminAddr;
-use crate::config::{ResolvedConfig, Sources};
+use crate::config::ResolvedConfig;
 
 /// The minimum interval: shorter ones would mostly measure the questions.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
@@ -15,12 +16,9 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// `wasgi top`.
 #[derive(Debug, Args)]
 pub struct Top {
-    /// The folder with wasgi.toml
-    #[arg(value_name = "SITE", default_value = ".")]
-    pub site: PathBuf,
-    /// The configuration file [default: SITE/wasgi.toml, if it exists]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// Where the site is.
+    #[command(flatten)]
+    pub place: SiteArgument,
     /// The address of the admin listener [default: admin.addr of wasgi.toml]
     #[arg(long, value_name = "ADDR", value_parser = AdminAddr::parse)]
     pub admin: Option<AdminAddr>,
@@ -42,10 +40,7 @@ impl Top {
     ///
     /// Fails if the file is invalid; see [`ResolvedConfig::load`].
     pub(crate) fn load(&self) -> anyhow::Result<(ResolvedConfig, PathBuf)> {
-        let sources = Sources {
-            site: self.site.clone(),
-            file: self.config.clone(),
-        };
+        let sources = self.place.sources();
         Ok((ResolvedConfig::load(&sources, |_| {})?, sources.file()))
     }
 }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::SiteFlag;
 use super::flags::{Flags, OfTrial};
-use crate::config::{ResolvedConfig, Sources};
+use crate::config::ResolvedConfig;
 
 /// `wasgi check`.
 #[derive(Debug, Args)]
@@ -57,13 +58,9 @@ pub struct Run {
 /// flags.
 #[derive(Debug, Args)]
 pub struct Trial {
-    /// The folder with wasgi.toml and handlers
-    #[arg(long, value_name = "SITE", default_value = ".")]
-    pub site: PathBuf,
-    /// The configuration file; flags take precedence over it, also over a handler's own table
-    /// [default: SITE/wasgi.toml, if it exists]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// Where the site is.
+    #[command(flatten)]
+    pub place: SiteFlag,
     /// The flags of keys.
     #[command(flatten)]
     keys: Flags<OfTrial>,
@@ -78,11 +75,7 @@ impl Trial {
     ///
     /// Fails if the file or a flag is invalid; see [`ResolvedConfig::load`].
     pub(crate) fn load(&self) -> anyhow::Result<ResolvedConfig> {
-        let sources = Sources {
-            site: self.site.clone(),
-            file: self.config.clone(),
-        };
-        ResolvedConfig::load(&sources, |draft| {
+        ResolvedConfig::load(&self.place.sources(), |draft| {
             self.keys.set(draft);
             draft.clear_for_handlers(self.keys.keys());
         })

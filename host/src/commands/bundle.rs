@@ -69,7 +69,7 @@ fn make(arguments: &cli::Bundle) -> anyhow::Result<()> {
     if resolved.bundle.is_some() {
         bail!(
             "{}: is a bundle already: name a site's folder",
-            arguments.site.site.display()
+            arguments.site.place.site.display()
         );
     }
     let config = &resolved.config;
@@ -87,7 +87,7 @@ fn make(arguments: &cli::Bundle) -> anyhow::Result<()> {
     if files.is_empty() {
         bail!(
             "{}: has no page and no handler to bundle",
-            arguments.site.site.display()
+            arguments.site.place.site.display()
         );
     }
     let program = match arguments.self_contained {
@@ -117,7 +117,7 @@ fn output(arguments: &cli::Bundle, config: &Config) -> anyhow::Result<PathBuf> {
     let path = match &arguments.output {
         Some(path) => path.clone(),
         None => {
-            let site = std::path::absolute(&arguments.site.site)?;
+            let site = std::path::absolute(&arguments.site.place.site)?;
             let site = site.canonicalize().unwrap_or(site);
             let name = site
                 .file_name()
@@ -212,7 +212,7 @@ fn private(arguments: &cli::Bundle, config: &Config) -> Vec<(PathBuf, &'static s
         grants.secret_files().for_each(|file| add(file, "a secret"));
         let folders = handler.files.iter();
         // One that contains the site, which may only be read, doesn't make all of it private.
-        let site = arguments.site.site.canonicalize().unwrap_or_default();
+        let site = arguments.site.place.site.canonicalize().unwrap_or_default();
         let is_part = |folder: &Path| {
             let folder = folder.canonicalize().unwrap_or_default();
             let contains =

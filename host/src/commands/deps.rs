@@ -20,7 +20,7 @@ use crate::reload;
 /// Fails if the configuration is invalid, if an application does not exist, or if there is no
 /// installer.
 pub fn deps(arguments: &cli::Deps) -> anyhow::Result<ExitCode> {
-    let config = arguments.load()?.config;
+    let config = arguments.site.load()?.config;
     let handlers = config.site.handlers();
     let applications = match arguments.applications.is_empty() {
         true => reload::applications(handlers),

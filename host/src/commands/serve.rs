@@ -44,7 +44,7 @@ pub(super) fn start(arguments: &cli::Serve, dev: Option<&cli::Dev>) -> anyhow::R
         if bundle.is_some() {
             bail!(
                 "{}: is a bundle, which doesn't change: name the site's folder, or use wasgi serve",
-                arguments.site.site.display()
+                arguments.site.place.site.display()
             );
         }
         restrict(&mut config)?;

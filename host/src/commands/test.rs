@@ -51,7 +51,7 @@ pub fn test(arguments: &cli::Test) -> anyhow::Result<ExitCode> {
     let config = arguments.trial.load()?.config;
     let errors = Log::start("error", io::stderr(), &config.log)?;
     log::install(errors.clone(), log::LEVEL, log::wants_colours());
-    let files = test_files(&arguments.files, &arguments.trial.site)?;
+    let files = test_files(&arguments.files, &arguments.trial.place.site)?;
     let mut sender = Sender::new(&config)?;
     let mut failed_count = 0_usize;
     for file in &files {

@@ -22,7 +22,7 @@ use crate::reload;
 /// Fails if the configuration is invalid, if the handler doesn't exist or can't be built, or if the
 /// file can't be written.
 pub fn build(arguments: &cli::Build) -> anyhow::Result<ExitCode> {
-    let resolved = arguments.load()?;
+    let resolved = arguments.site.load()?;
     if let Some(project) = projects::find_source(&arguments.handler, &resolved.config) {
         if project.kind.has_artifact() {
             project::build(arguments, &resolved, &project)?;
