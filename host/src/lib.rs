@@ -40,6 +40,7 @@ mod server;
 pub mod state;
 pub mod static_files;
 mod supervisor;
+mod terminal;
 mod top;
 mod traces;
 mod transfer;

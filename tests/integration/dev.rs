@@ -421,7 +421,8 @@ fn the_start_screen_says_what_is_served() {
     site.write_handler("b.wat", "(nonsense");
     let server = dev(&site);
     server.access_log().expect(&["wasgi dev"]);
-    server.access_log().expect(&["Open pages follow changes"]);
+    server.access_log().expect(&["dashboard", "/_wasgi/"]);
+    server.access_log().expect(&["Open pages follow"]);
     server.access_log().expect(&["listening on http://"]);
     assert!(!server.access_log().lines().concat().contains('\x1b'));
     server.stop();

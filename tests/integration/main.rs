@@ -15,6 +15,7 @@ mod bundle;
 mod cgi;
 mod check;
 mod cold_start;
+mod colours;
 mod completions;
 mod compression;
 mod contract;

@@ -14,6 +14,7 @@ use crate::config::{Config, ResolvedConfig};
 use crate::log::{self, Log};
 use crate::printable;
 use crate::reload;
+use crate::terminal;
 
 /// The extension of bundles.
 const EXTENSION: &str = "wasgi";
@@ -74,7 +75,11 @@ fn make(arguments: &cli::Bundle) -> anyhow::Result<()> {
     }
     let config = &resolved.config;
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
-    log::install(errors.clone(), log::LEVEL, log::wants_colours());
+    log::install(
+        errors.clone(),
+        log::LEVEL,
+        terminal::has_colours(&std::io::stderr()),
+    );
     let checked = check_folders(config.site.root(), config.site.handlers(), &overlaps);
     errors.flush();
     checked?;

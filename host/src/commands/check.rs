@@ -9,9 +9,13 @@ use crate::drive::Driver;
 use crate::engine::Engine;
 use crate::log::{self, Log};
 use crate::printable;
+use crate::terminal::{self, Style};
 
 /// The exit code for an invalid command line, as in clap.
 const USAGE: u8 = 2;
+
+/// The styles of the words at the beginnings of findings.
+const STYLES: [(&str, Style); 2] = [("error", Style::RED), ("warning", Style::YELLOW)];
 
 /// Runs `wasgi check`: checks handlers against the contract. Returns exit code 1 if one of them
 /// breaks a rule.
@@ -23,9 +27,13 @@ pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
     let config = arguments.trial.load()?.config;
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
     if arguments.log {
-        log::install(errors.clone(), log::LEVEL, log::wants_colours());
+        log::install(
+            errors.clone(),
+            log::LEVEL,
+            terminal::has_colours(&std::io::stderr()),
+        );
     } else {
-        log::install_denials(errors.clone(), log::wants_colours());
+        log::install_denials(errors.clone(), terminal::has_colours(&std::io::stderr()));
     }
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
         .with_runtime(config.site.runtime().as_deref())
@@ -48,7 +56,11 @@ pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
     let shown = if arguments.json {
         printable::json(&format!("{:#}\n", report.json())).to_string()
     } else {
-        printable::report(&report.to_string()).to_string()
+        let shown = printable::report(&report.to_string()).to_string();
+        match terminal::has_colours(&std::io::stdout()) {
+            true => terminal::paint_words(&shown, &STYLES),
+            false => shown,
+        }
     };
     errors.flush();
     // An error means that the reader has closed the pipe, which is fine.

@@ -1,25 +1,28 @@
 //! `wasgi dev`: `wasgi serve` for a person at a desk, on a loopback address.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::io::IsTerminal;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use anyhow::bail;
 use tracing::Level;
 
+use super::screen::Screen;
 use super::serve;
 use super::service::Service;
 use crate::cli;
 use crate::config::Config;
 use crate::dev::Dev;
-use crate::log::{self, Log, LogFormat};
-use crate::printable;
-use crate::registry::RowState;
+use crate::log::{self, Log};
 
 /// The program that opens a URL in the desktop's browser, unless `BROWSER` names another.
 const OPENER: &str = "xdg-open";
+
+/// The start screen.
+const SCREEN: Screen = Screen {
+    command: "dev",
+    hint: "Open pages follow what you save. Ctrl-C stops.",
+    dashboard: Some("/_wasgi/"),
+};
 
 /// Runs `wasgi dev`: serves until SIGINT or SIGTERM.
 ///
@@ -71,68 +74,10 @@ pub(super) fn state(config: &Config) -> Arc<Dev> {
 
 /// Prints the start screen, and opens the browser if that was asked for.
 pub(super) fn greet(arguments: &cli::Dev, config: &Config, service: &Service, out: &Log) {
-    let url = service.url();
-    let is_coloured = std::io::stdout().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let is_coloured = is_coloured && out.format() == LogFormat::Text;
-    log::announce(out, screen(config, service, &url, is_coloured));
+    log::announce(out, SCREEN.text(config, service, out));
     if arguments.open {
-        open(&url);
+        open(&service.url());
     }
-}
-
-fn screen(config: &Config, service: &Service, url: &str, is_coloured: bool) -> String {
-    let style = |code: &str, text: &str| match is_coloured {
-        true => format!("\x1b[{code}m{text}\x1b[0m"),
-        false => text.to_owned(),
-    };
-    let routes = service.routes();
-    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    for row in &routes.rows {
-        let kind = match row.state {
-            RowState::Served => row.kind.as_str(),
-            RowState::Building => "building",
-            RowState::Loading => "loading",
-            RowState::Broken => "broken",
-        };
-        *kinds.entry(kind).or_default() += 1;
-    }
-    let kinds: Vec<String> = kinds
-        .iter()
-        .map(|(kind, count)| format!("{count} {kind}"))
-        .collect();
-    let kinds = match kinds.is_empty() {
-        true => "none yet".to_owned(),
-        false => kinds.join(", "),
-    };
-    let folder = |path: &std::path::Path| {
-        printable::line_of_bytes(path.as_os_str().as_encoded_bytes()).to_string()
-    };
-    let mut text = String::new();
-    // Writing to a string never fails.
-    let _ = writeln!(
-        text,
-        "\n  {}  {}\n\n  pages     {}\n  handlers  {}  {}\n",
-        style("1;35", "wasgi dev"),
-        style("2", env!("CARGO_PKG_VERSION")),
-        folder(config.site.root()),
-        folder(config.site.handlers()),
-        style("2", &kinds),
-    );
-    for line in printable::report(&routes.to_string()).to_string().lines() {
-        let line = match line.starts_with("problem: ") {
-            true => style("31", line),
-            false => line.to_owned(),
-        };
-        let _ = writeln!(text, "  {line}");
-    }
-    let _ = writeln!(
-        text,
-        "\n  Open pages follow changes. The dashboard is at /_wasgi/. Ctrl-C stops.\n\n{} {}",
-        style("1;32", "listening on"),
-        style("1;4", url)
-    );
-    text
 }
 
 /// Opens the site in the browser, without waiting for it.

@@ -14,6 +14,7 @@ mod new;
 mod projects;
 mod routes;
 mod run;
+mod screen;
 mod serve;
 mod service;
 mod site;

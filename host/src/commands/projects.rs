@@ -11,10 +11,10 @@ use anyhow::{Context, bail};
 
 use super::site::find_handler;
 use crate::config::Config;
-use crate::log;
 use crate::printable;
 use crate::reload::projects::{self, BuildOptions, MAX_BUILD_TIME, Outcome, Project};
 use crate::reload::{self, CancelToken};
+use crate::terminal;
 
 /// The interval of showing that a build is in progress, on a terminal.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ pub(super) fn options(config: &Config, has_lines: bool) -> anyhow::Result<BuildO
     )?;
     Ok(BuildOptions {
         places,
-        colours: log::wants_colours(),
+        colours: terminal::has_colours(&io::stderr()),
         has_lines,
         max_time: MAX_BUILD_TIME,
         progress: None,

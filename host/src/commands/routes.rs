@@ -13,6 +13,7 @@ use crate::policy::Handlers;
 use crate::printable;
 use crate::registry::RouteTable;
 use crate::reload;
+use crate::terminal;
 
 /// Runs `wasgi routes`: prints the routes that `wasgi serve` would serve. Returns exit code 1 if
 /// there are problems.
@@ -25,7 +26,11 @@ pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
     let config = resolved.config;
     let site = &config.site;
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
-    log::install(errors.clone(), log::LEVEL, log::wants_colours());
+    log::install(
+        errors.clone(),
+        log::LEVEL,
+        terminal::has_colours(&std::io::stderr()),
+    );
     check_folders(site.root(), site.handlers(), &overlaps)?;
     let engine = Engine::new(&Budget::default(), &config.compile, site.code_cache())?
         .with_runtime(site.runtime().as_deref());

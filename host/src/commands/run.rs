@@ -15,6 +15,7 @@ use crate::drive::{Client, Driver, Ended, Framing, Mount, Request, Stays};
 use crate::engine::Engine;
 use crate::http1::Finish;
 use crate::log::{self, Log};
+use crate::terminal;
 
 /// The size of one piece of a request's body, in bytes.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -32,7 +33,11 @@ const FIRST_FAILURE: u16 = 500;
 pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
     let config = arguments.trial.load()?.config;
     let errors = Log::start("error", io::stderr(), &config.log)?;
-    log::install(errors.clone(), log::LEVEL, log::wants_colours());
+    log::install(
+        errors.clone(),
+        log::LEVEL,
+        terminal::has_colours(&io::stderr()),
+    );
     let ready = find_or_build(&arguments.handler, &config)?;
     let mount = Mount::for_file(&ready.file, config.site.handlers());
     let request = request(arguments, &mount)?;

@@ -10,6 +10,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::dev::{greet, restrict, state as dev_state};
+use super::screen::{self, Screen};
 use super::service::{Service, ignore_file_size_signal, raise_descriptor_limit};
 use super::site::check_folders;
 use super::worker::work;
@@ -22,6 +23,14 @@ use crate::log::{self, AccessLog, AccessTarget, Log};
 use crate::printable;
 use crate::server::{ADDR_FLAG, Claim, REDIRECT_FLAG, Reservation};
 use crate::supervisor::{Logs, Supervisor};
+use crate::terminal;
+
+/// The start screen on a terminal.
+const SCREEN: Screen = Screen {
+    command: "serve",
+    hint: "What you save is served at once. Ctrl-C stops.",
+    dashboard: None,
+};
 
 /// Runs `wasgi serve`: serves until SIGINT or SIGTERM.
 ///
@@ -51,7 +60,7 @@ pub(super) fn start(arguments: &cli::Serve, dev: Option<&cli::Dev>) -> anyhow::R
     }
     ignore_file_size_signal()?;
     stamps.extend(config.secret_stamps());
-    let colours = log::wants_colours();
+    let colours = terminal::has_colours(&std::io::stderr());
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
     log::install(errors.clone(), config.server.log_level.into(), colours);
     log::set_format(config.server.log_format);
@@ -98,6 +107,7 @@ fn run(
     dev: Option<&cli::Dev>,
 ) -> anyhow::Result<ExitCode> {
     let config = &site.config.clone();
+    let has_folders = site.bundle.is_none();
     raise_descriptor_limit();
     let mut signals = watch_signals(&[])?;
     let admin = bind_admin(config)?;
@@ -115,6 +125,9 @@ fn run(
     let config_watch = watch_config(arguments, site, apply)?;
     match dev {
         Some(dev) => greet(dev, config, &service, out),
+        None if has_folders && screen::is_watched(config, out) => {
+            log::announce(out, SCREEN.text(config, &service, out));
+        }
         None => log::announce(out, service.announcement()),
     }
     if let Some(line) = admin_line(admin.as_ref()) {

@@ -47,6 +47,7 @@ pub(super) struct Service {
     progress: Arc<Progress>,
     tracer: Option<Arc<Tracer>>,
     started: Instant,
+    /// The routes, the problems and the address of the site: whole lines.
     announcement: String,
     routes: RouteTable,
     /// What the dashboard of `wasgi dev` shows of this process.
@@ -184,10 +185,7 @@ impl Service {
             false => routes.to_string(),
         };
         let shown = printable::report(&shown);
-        let mut announcement = format!("{shown}listening on {scheme}://{addr}/\n");
-        if let Some(addr) = server.redirect_addr() {
-            announcement += &format!("sending http://{addr}/ on to https\n");
-        }
+        let announcement = format!("{shown}listening on {scheme}://{addr}/\n");
         // Cannot fail: the cell is set only here.
         let _ = announced.set(routes.clone());
         let mut service = Self {
@@ -223,9 +221,17 @@ impl Service {
         )
     }
 
-    /// Returns the routes, the problems and the address: whole lines.
-    pub(super) fn announcement(&self) -> &str {
-        &self.announcement
+    /// Returns the line that says which address is redirected. Empty if there is none.
+    pub(super) fn redirect_line(&self) -> String {
+        let addr = self.server.redirect_addr();
+        addr.map_or(String::new(), |addr| {
+            format!("sending http://{addr}/ on to https\n")
+        })
+    }
+
+    /// Returns the routes, the problems and the addresses: whole lines.
+    pub(super) fn announcement(&self) -> String {
+        format!("{}{}", self.announcement, self.redirect_line())
     }
 
     /// Records that the announcement was printed: further changes are logged.

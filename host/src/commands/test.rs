@@ -24,6 +24,7 @@ use crate::registry::{Registry, Target};
 use crate::regular_file::{self, ReadError};
 use crate::reload;
 use crate::router::RequestPath;
+use crate::terminal::{self, Style};
 
 /// The extension of test files.
 const EXTENSION: &str = "hurl";
@@ -41,6 +42,9 @@ const MAX_SHOWN_CHARACTERS: usize = 2000;
 /// The maximum depth of folders below a named one: more is a loop of links.
 const MAX_DEPTH: usize = 16;
 
+/// The styles of the results of test files.
+const STYLES: [(&str, Style); 2] = [("ok", Style::GREEN), ("fail", Style::RED)];
+
 /// Runs `wasgi test`: sends the requests of test files and compares the responses. Returns exit
 /// code 1 if one of them is not as expected.
 ///
@@ -50,7 +54,11 @@ const MAX_DEPTH: usize = 16;
 pub fn test(arguments: &cli::Test) -> anyhow::Result<ExitCode> {
     let config = arguments.trial.load()?.config;
     let errors = Log::start("error", io::stderr(), &config.log)?;
-    log::install(errors.clone(), log::LEVEL, log::wants_colours());
+    log::install(
+        errors.clone(),
+        log::LEVEL,
+        terminal::has_colours(&io::stderr()),
+    );
     let files = test_files(&arguments.files, &arguments.trial.place.site)?;
     let mut sender = Sender::new(&config)?;
     let mut failed_count = 0_usize;
@@ -118,7 +126,12 @@ fn report(file: &Path, failure: &hurl::Failure) -> String {
 
 /// Prints a report. An error means that the reader has closed the pipe, which is fine.
 fn print(report: &str) {
-    let _ = write!(io::stdout(), "{}", printable::report(report));
+    let shown = printable::report(report).to_string();
+    let shown = match terminal::has_colours(&io::stdout()) {
+        true => terminal::paint_words(&shown, &STYLES),
+        false => shown,
+    };
+    let _ = io::stdout().write_all(shown.as_bytes());
 }
 
 fn read(file: &Path) -> Result<String, String> {

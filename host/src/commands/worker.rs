@@ -45,7 +45,7 @@ pub(super) fn work(id: WorkerId) -> anyhow::Result<ExitCode> {
     };
     let result =
         Service::start(&config, Claim::Shared, &access, None, on_started).and_then(|service| {
-            reporter.send(&Report::Serves(service.announcement().to_owned()))?;
+            reporter.send(&Report::Serves(service.announcement()))?;
             service.announced();
             // One worker logs warnings on behalf of all.
             let speaks = id.number == 1;

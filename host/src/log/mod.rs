@@ -23,7 +23,6 @@ mod subscriber;
 mod tests;
 pub(crate) mod timestamp;
 
-use std::io::IsTerminal;
 use std::num::NonZeroU64;
 use std::sync::{Arc, OnceLock};
 
@@ -114,13 +113,6 @@ fn install_subscriber(subscriber: LogSubscriber) {
         // Fails if another subscriber is installed, which then remains.
         let _ = tracing::subscriber::set_global_default(subscriber);
     }
-}
-
-/// Reports whether standard error should show colours: it is a terminal, and `NO_COLOR` is unset or
-/// empty (no-color.org).
-pub(crate) fn wants_colours() -> bool {
-    let is_off = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !is_off && std::io::stderr().is_terminal()
 }
 
 /// Receives the handlers' lines as well, if it is set.

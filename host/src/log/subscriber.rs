@@ -17,6 +17,7 @@ use super::handle::Log;
 use super::queue::Source;
 use super::timestamp;
 use crate::printable;
+use crate::terminal::{self, Style};
 
 /// The name of an event's field that holds a handler's name.
 const HANDLER_FIELD: &str = "handler";
@@ -162,11 +163,9 @@ impl LogSubscriber {
         let time = timestamp::micros(SystemTime::now());
         // Writing to a string never fails.
         let _ = if self.colours {
-            write!(
-                line,
-                "\x1b[2m{time}\x1b[0m {}{level:>5}\x1b[0m ",
-                colour(level)
-            )
+            let time = terminal::paint(Style::DIM, &time.to_string());
+            let level = terminal::paint(style(level), &format!("{level:>5}"));
+            write!(line, "{time} {level} ")
         } else {
             write!(line, "{time} {level:>5} ")
         };
@@ -183,14 +182,14 @@ impl LogSubscriber {
     }
 }
 
-/// Returns the escape sequence for a level's colour (ECMA-48, SGR).
-fn colour(level: Level) -> &'static str {
+/// Returns the style of a level.
+fn style(level: Level) -> Style {
     match level {
-        Level::ERROR => "\x1b[31m",
-        Level::WARN => "\x1b[33m",
-        Level::INFO => "\x1b[32m",
-        Level::DEBUG => "\x1b[34m",
-        Level::TRACE => "\x1b[35m",
+        Level::ERROR => Style::RED,
+        Level::WARN => Style::YELLOW,
+        Level::INFO => Style::GREEN,
+        Level::DEBUG => Style::BLUE,
+        Level::TRACE => Style::MAGENTA,
     }
 }
 

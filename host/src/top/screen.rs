@@ -1,6 +1,5 @@
 //! The view in a terminal.
 
-use std::env;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +23,7 @@ use super::sample::Sample;
 use super::text::{error_line, summary};
 use crate::admin::AdminAddr;
 use crate::printable;
+use crate::terminal;
 
 /// How often keys and signals are looked at.
 const TURN: Duration = Duration::from_millis(50);
@@ -59,8 +59,7 @@ pub(crate) fn show(addr: AdminAddr, interval: Duration) -> anyhow::Result<()> {
         report: Report::between(&first, &first),
         away: None,
         offset: 0,
-        // https://no-color.org
-        has_colours: env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        has_colours: terminal::has_colours(&io::stdout()),
     };
     let ends = Arc::new(AtomicBool::new(false));
     for signal in [SIGHUP, SIGINT, SIGTERM] {

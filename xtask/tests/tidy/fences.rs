@@ -11,6 +11,7 @@ const ENGINE: &str = "host/src/engine/";
 const COMPONENT: &str = "host/crates/component/";
 const COMPONENT_TESTS: [&str; 2] = ["/tests.rs", "/linear.rs"];
 const TLS: &str = "host/src/server/tls/";
+const TERMINAL: &str = "host/src/terminal.rs";
 
 /// The client's TLS: the only other user of rustls.
 const CLIENT_TLS: &str = "host/src/outbound/tls.rs";
@@ -100,6 +101,19 @@ fn http1_is_without_io(file: &File) -> Vec<Complaint> {
     complaints
 }
 
+/// Whether an output has colours is decided in one place.
+fn colours_are_decided_in_one_place(file: &File) -> Vec<Complaint> {
+    if !is_of_the_host(file) || file.path == TERMINAL {
+        return Vec::new();
+    }
+    let text = file.text.split("#[cfg(test)]").next().unwrap_or_default();
+    let named = (1..).zip(text.lines());
+    named
+        .filter(|(_, line)| line.contains("\"NO_COLOR\""))
+        .map(|(line, _)| Complaint::new(file, line, format!("`NO_COLOR` belongs in {TERMINAL}")))
+        .collect()
+}
+
 /// What `config` combines doesn't name it: each part defines its own section.
 fn config_is_above_its_sections(file: &File) -> Vec<Complaint> {
     let is_over = OVER_CONFIG.iter().any(|over| file.path.starts_with(over));
@@ -146,6 +160,7 @@ fn the_fences_stand() {
         rustls_is_in_tls,
         http1_is_without_io,
         config_is_above_its_sections,
+        colours_are_decided_in_one_place,
     ]);
 }
 
@@ -187,6 +202,14 @@ fn rustls_outside_of_tls_is_found() {
     assert_eq!(lines(rule, "host/src/server/transport.rs", text), [2]);
     assert!(lines(rule, "host/src/server/tls/session.rs", text).is_empty());
     assert!(lines(rule, "tests/support/tls.rs", text).is_empty());
+}
+
+#[test]
+fn another_place_that_decides_on_colours_is_found() {
+    let rule = colours_are_decided_in_one_place;
+    let text = "// NO_COLOR\nlet off = env::var_os(\"NO_COLOR\");\n#[cfg(test)]\nconst A: &str = \"NO_COLOR\";";
+    assert_eq!(lines(rule, "host/src/commands/dev.rs", text), [2]);
+    assert!(lines(rule, "host/src/terminal.rs", text).is_empty());
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use crate::terminal::{self, Style};
+
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Level {
@@ -101,6 +103,19 @@ impl Report {
             "problems": self.count(Level::Problem),
             "warnings": self.count(Level::Warn),
         })
+    }
+}
+
+/// Returns the text of a report with colours, if the standard output shows them.
+pub(super) fn painted(report: &str) -> String {
+    let styles = [
+        (Level::Ok.word(), Style::GREEN),
+        (Level::Warn.word(), Style::YELLOW),
+        (Level::Problem.word(), Style::RED),
+    ];
+    match terminal::has_colours(&std::io::stdout()) {
+        true => terminal::paint_words(report, &styles),
+        false => report.to_owned(),
     }
 }
 

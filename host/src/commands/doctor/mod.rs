@@ -38,7 +38,7 @@ pub fn doctor(arguments: &cli::Doctor) -> anyhow::Result<ExitCode> {
     }
     let shown = match arguments.json {
         true => printable::json(&format!("{:#}\n", report.json())).to_string(),
-        false => printable::report(&report.to_string()).to_string(),
+        false => finding::painted(&printable::report(&report.to_string()).to_string()),
     };
     // An error means that the reader has closed the pipe, which is fine.
     let _ = std::io::stdout().write_all(shown.as_bytes());
