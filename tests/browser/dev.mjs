@@ -1,8 +1,10 @@
 // Checks in Chromium what `wasgi dev` does in a browser, and measures how long a saved file takes to
 // be seen.
 //
-//     node dev.mjs CHROMIUM WASGI [--axe AXE.JS] [--screenshots DIR] [--measure] [FILTER]
+//     node dev.mjs CHROMIUM WASGI [--axe AXE.JS] [--screenshots DIR] [--measure] [--others DIR]
+//                  [FILTER]
 //
+// With `--others`, only compares with Vite and live-server, whose packages are in that folder.
 // Needs `playwright-core` on NODE_PATH or in a folder above. Prints a line for each test, and exits
 // with 1 if one fails.
 
@@ -12,6 +14,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 
 import { dashboardTests } from "./dashboard.mjs";
+import { compare } from "./others.mjs";
 import { assert, html, page, PATIENCE_MS, program, Site } from "./site.mjs";
 
 const require = createRequire(join(process.cwd(), "index.js"));
@@ -32,6 +35,7 @@ const flag = (name) => {
 };
 const axe = option("--axe");
 const screenshots = option("--screenshots");
+const others = option("--others");
 const measures = flag("--measure");
 const [chromiumProgram, wasgiProgram, filter = ""] = options;
 
@@ -464,6 +468,11 @@ const measurements = {
 };
 
 const browser = await chromium.launch({ executablePath: chromiumProgram, args: ["--no-sandbox"] });
+if (others) {
+  await compare(browser, wasgiProgram, others, SAVES);
+  await browser.close();
+  process.exit(0);
+}
 let failed = 0;
 for (const [name, run] of Object.entries(measures ? measurements : { ...tests, ...dashboardTests })) {
   if (!name.includes(filter)) continue;

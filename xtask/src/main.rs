@@ -97,8 +97,8 @@ const TASKS: [Task; 22] = [
     },
     Task {
         name: "browser",
-        arguments: "[--measure] [--screenshots DIR] [FILTER]",
-        about: "Test `wasgi dev` in Chromium, or measure it",
+        arguments: "[--measure | --others] [FILTER]",
+        about: "Test or measure `wasgi dev` in Chromium",
         run: |workspace, arguments| run_tool(workspace, "axe", &["dev"], arguments),
     },
     Task {

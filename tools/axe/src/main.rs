@@ -2,7 +2,8 @@
 //!
 //! `cargo xtask axe` checks the accessibility of the demo site's pages and of the pages that the
 //! server generates: runs axe-core on each, light and dark, on a phone and on a desktop. `cargo
-//! xtask browser` tests `wasgi dev`, or measures it with `--measure`.
+//! xtask browser` tests `wasgi dev`, measures it with `--measure`, or compares it with others with
+//! `--others`.
 //!
 //! Chromium, Node and npm must be installed. axe-core and Playwright come from npm, each in one
 //! version, whose hash is known. If a program is missing, this prints a line and does nothing.
@@ -47,6 +48,13 @@ const PLAYWRIGHT: Package = Package {
     hash: "e4c6009ff0ef6a046a5294b254384e525dbd8a193ba24f160794d549fca85130",
     path: "package",
 };
+
+/// The servers that `wasgi dev` is compared with, and their versions. They come with their
+/// dependencies, without install scripts, and only for this measurement.
+const OTHERS: [&str; 2] = ["vite@8.4.0", "live-server@1.2.2"];
+
+/// The flag that compares with other servers.
+const OTHERS_FLAG: &str = "--others";
 
 /// The program that tests `wasgi dev`, relative to the repository's root.
 const DEV: &str = "tests/browser/dev.mjs";
@@ -129,16 +137,43 @@ fn dev(workspace: &Workspace, arguments: &[String]) -> Result<()> {
             .with_context(|| format!("can't make {}", link.display()))?;
     }
     let server = builder::server::build(workspace)?;
-    processes::run(
-        Command::new("node")
-            .arg(workspace.root.join(DEV))
-            .arg(browser)
-            .arg(server)
-            .arg("--axe")
-            .arg(axe)
-            .args(arguments)
-            .current_dir(folder),
-    )
+    let (flags, arguments): (Vec<&String>, Vec<&String>) = arguments
+        .iter()
+        .partition(|argument| *argument == OTHERS_FLAG);
+    let mut program = Command::new("node");
+    program
+        .arg(workspace.root.join(DEV))
+        .arg(browser)
+        .arg(server)
+        .arg("--axe")
+        .arg(axe)
+        .args(arguments)
+        .current_dir(&folder);
+    if !flags.is_empty() {
+        program
+            .arg(OTHERS_FLAG)
+            .arg(others(&folder.join("others"))?);
+    }
+    processes::run(&mut program)
+}
+
+/// Installs the other servers in a folder, if necessary. Returns the folder of their packages.
+///
+/// # Errors
+///
+/// Fails if npm can't install them.
+fn others(folder: &Path) -> Result<PathBuf> {
+    let modules = folder.join("node_modules");
+    if !modules.is_dir() {
+        step(format!("npm install {}", OTHERS.join(" ")));
+        fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--silent", "--ignore-scripts", "--prefix"])
+            .arg(folder)
+            .args(OTHERS);
+        processes::run(&mut npm)?;
+    }
+    Ok(modules)
 }
 
 /// Returns Chromium, if everything that is necessary to use it is installed.
