@@ -7,10 +7,12 @@
 //! - `listener`: the socket.
 //! - `serve`: the thread: connections, and their limits.
 //! - `respond`: the endpoints, and which requests are accepted.
+//! - [`get`]: a client, for commands.
 //! - [`Inspect`]: where the answers come from. A server process implements it for its own
 //!   state, a supervisor for all of its workers.
 
 mod addr;
+mod client;
 mod inspection;
 mod listener;
 mod options;
@@ -18,6 +20,7 @@ mod respond;
 mod serve;
 
 pub(crate) use addr::AdminAddr;
+pub(crate) use client::get;
 pub(crate) use inspection::{Inspect, Inspection, Phase, ProcessStatus, status};
 pub(crate) use listener::AdminListener;
 pub(crate) use options::AdminOptions;

@@ -7,8 +7,7 @@ use std::time::Instant;
 use anyhow::Context;
 use serde_json::Value;
 
-use super::client::get;
-use crate::admin::AdminAddr;
+use crate::admin::{self, AdminAddr};
 
 /// The values at one time.
 #[derive(Debug)]
@@ -52,10 +51,10 @@ impl Sample {
     ///
     /// Fails if it doesn't answer. The error begins with the address.
     pub(crate) fn read(addr: &AdminAddr) -> anyhow::Result<Self> {
-        let status = get(addr, "/status")?;
+        let status = admin::get(addr, "/status")?;
         let status = serde_json::from_str(&status)
             .with_context(|| format!("{addr}/status: the answer is not JSON"))?;
-        let metrics = get(addr, "/metrics")?;
+        let metrics = admin::get(addr, "/metrics")?;
         Ok(Self::new(&metrics, status, Instant::now()))
     }
 

@@ -1,4 +1,4 @@
-//! A request to the admin listener.
+//! A request to the admin listener of a running server, for commands.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::admin::AdminAddr;
+use super::AdminAddr;
 
 /// The timeout of connecting, and of each read and write. The listener asks all processes for at
 /// most two seconds.
@@ -22,7 +22,7 @@ const MAX_RESPONSE_BYTES: u64 = 128 << 20;
 ///
 /// Fails if the listener doesn't answer, or answers something else than 200. The error begins with
 /// the address.
-pub(super) fn get(addr: &AdminAddr, path: &str) -> anyhow::Result<String> {
+pub(crate) fn get(addr: &AdminAddr, path: &str) -> anyhow::Result<String> {
     let response = ask(addr, path).with_context(|| addr.to_string())?;
     parse(&response).with_context(|| format!("{addr}{path}"))
 }
