@@ -21,6 +21,7 @@ mod state;
 mod test;
 mod top;
 mod trial;
+mod upgrade;
 
 use std::path::PathBuf;
 
@@ -45,6 +46,7 @@ pub use state::{StateArguments, StateCommand};
 pub use test::Test;
 pub use top::Top;
 pub use trial::{Check, Run, Trial};
+pub use upgrade::Upgrade;
 
 /// Serves a folder of pages and a folder of sandboxed handlers.
 ///
@@ -100,6 +102,8 @@ pub enum Command {
     Wit(Wit),
     /// Print the configuration that `wasgi serve` would use with the same flags, as TOML
     Config(Box<Serve>),
+    /// Replace a running server by the current file of its program, without a refused connection
+    Upgrade(Upgrade),
     /// Say what this machine and this site lack, and what to do about it
     Doctor(Doctor),
     /// Show routes, rates, latencies, memory and the last errors of a running server
@@ -153,6 +157,9 @@ pub struct Serve {
     /// Which worker of which supervisor this is: for supervisors only.
     #[arg(long, hide = true, value_name = "NUMBER/SUPERVISOR")]
     pub worker: Option<supervisor::WorkerId>,
+    /// The server that this process replaces: for servers only.
+    #[arg(long, hide = true, value_name = "PID")]
+    pub upgrade_from: Option<u32>,
     /// The flags of the keys in `[tls]` and `[proxy]`.
     #[command(flatten)]
     clients: Flags<OfClients>,

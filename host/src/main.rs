@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::State(state) => commands::state(&state),
         Command::Wit(wit) => commands::wit(&wit),
         Command::Config(serve) => commands::config(&serve),
+        Command::Upgrade(upgrade) => commands::upgrade(&upgrade),
         Command::Doctor(doctor) => commands::doctor(&doctor),
         Command::Top(top) => commands::top(&top),
         Command::Completions(completions) => commands::completions(&completions),

@@ -16,10 +16,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::attempts::{ask, configure};
 use crate::support::command::run;
-use crate::support::eventually;
 use crate::support::redis::Redis;
 use crate::support::server::Server;
 use crate::support::site::Site;
+use crate::support::{SetOnDrop, eventually};
 
 /// The handlers that attempt what their query asks for, one of each kind.
 const KINDS: [&str; 3] = ["grants", "grants-cgi", "wasi-http-grants"];
@@ -312,15 +312,6 @@ fn has_database(pid: Pid) -> bool {
         .any(|path| path.ends_with("state/state.redb"))
 }
 
-/// Tells the clients of a test to stop.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn no_acknowledged_write_is_lost_when_a_worker_or_the_owner_of_the_store_is_killed() {
     /// A hundred rounds can find rarer faults: `WASGI_TEST_KILLS=100`.
@@ -357,7 +348,7 @@ fn no_acknowledged_write_is_lost_when_a_worker_or_the_owner_of_the_store_is_kill
                 });
             }
             // Also if a wait fails: the clients would keep the test from ending.
-            let _stop = StopOnDrop(&done);
+            let _stop = SetOnDrop(&done);
             for round in 0..rounds {
                 thread::sleep(Duration::from_millis(20 + round as u64 * 37 % 200));
                 let workers = workers(&server);

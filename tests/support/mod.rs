@@ -26,6 +26,7 @@ pub(crate) mod site;
 pub(crate) mod tls;
 pub(crate) mod upstream;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,15 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The polling interval for conditions that have no notification.
 pub(crate) const LOOK: Duration = Duration::from_millis(5);
+
+/// Sets a flag on drop, which is also when a test fails: its threads end.
+pub(crate) struct SetOnDrop<'f>(pub(crate) &'f AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Polls until `condition` holds. Panics after [`PATIENCE`].
 #[track_caller]

@@ -48,8 +48,13 @@ impl Process {
 
     /// Starts the process, with an empty standard input and the given standard output.
     pub(crate) fn start_writing_to(command: &mut Command, stdout: Stdio) -> Process {
+        Process::start_with(command, Stdio::null(), stdout)
+    }
+
+    /// Starts the process with the given standard input and output.
+    pub(crate) fn start_with(command: &mut Command, stdin: Stdio, stdout: Stdio) -> Process {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
@@ -286,4 +291,13 @@ impl Ended {
             self.stderr.join("\n")
         )
     }
+}
+
+/// Returns whether a process has ended, which includes a zombie that its parent has not waited for.
+pub(crate) fn has_ended(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.map_or(true, |stat| {
+        stat.rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+    })
 }

@@ -31,7 +31,7 @@ struct Task {
     run: fn(&Workspace, &[OsString]) -> Result<()>,
 }
 
-const TASKS: [Task; 22] = [
+const TASKS: [Task; 23] = [
     Task {
         name: "serve",
         arguments: "[ARGS…]",
@@ -144,6 +144,12 @@ const TASKS: [Task; 22] = [
         run: |workspace, arguments| run_tool(workspace, "stress", &["hostile"], arguments),
     },
     Task {
+        name: "upgrade",
+        arguments: "[OPTIONS]",
+        about: "Replace a server each second under a million requests of wrk",
+        run: |workspace, arguments| run_tool(workspace, "stress", &["upgrade"], arguments),
+    },
+    Task {
         name: "soak",
         arguments: "[OPTIONS]",
         about: "Run ten minutes of load with a hostile file every second",
@@ -207,7 +213,7 @@ fn main() -> ExitCode {
 impl Task {
     /// Returns whether the command describes its own arguments.
     fn has_own_help(&self) -> bool {
-        ["bench", "hostile", "soak", "churn", "prometheus"].contains(&self.name)
+        ["bench", "hostile", "soak", "churn", "prometheus", "upgrade"].contains(&self.name)
     }
 
     fn help(&self) -> String {

@@ -60,6 +60,11 @@ pub(crate) trait Inspect: Send + Sync + 'static {
     fn counted_before(&self) -> Snapshot {
         Snapshot::default()
     }
+
+    /// Returns what is known of upgrades.
+    fn upgrade(&self) -> Value {
+        Value::Null
+    }
 }
 
 impl Phase {
@@ -108,7 +113,9 @@ pub(crate) fn status(source: &dyn Inspect, started: Instant) -> Value {
     }
     json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
         "state": phase.as_str(),
+        "upgrade": source.upgrade(),
         "uptime-seconds": started.elapsed().as_secs_f64(),
         "connections": connections,
         "processes": processes.iter().map(|one| json!(one.process)).collect::<Vec<_>>(),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ pub(crate) struct AdminListener {
     pub(super) socket: Socket,
     /// Where clients find it.
     shown: String,
-    _file: Option<SocketFile>,
+    pub(super) file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub(super) enum Socket {
 
 /// The file of a Unix socket, removed on drop.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+pub(super) struct SocketFile(Option<PathBuf>);
 
 impl AdminListener {
     /// Binds the socket. Port 0 selects a free port. A Unix socket is accessible to its owner
@@ -51,15 +52,55 @@ impl AdminListener {
                 Self {
                     socket: Socket::Tcp(socket),
                     shown: format!("http://{addr}/"),
-                    _file: None,
+                    file: None,
                 }
             }
             AdminAddr::Unix(path) => Self {
                 socket: Socket::Unix(bind_unix(path).map_err(refused)?),
                 shown: addr.to_string(),
-                _file: Some(SocketFile(path.clone())),
+                file: Some(SocketFile(Some(path.clone()))),
             },
         })
+    }
+
+    /// Takes a socket that another process has bound for this address, and that may listen already.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is not a socket of this kind of address.
+    pub(crate) fn from_file(addr: &AdminAddr, file: OwnedFd) -> anyhow::Result<Self> {
+        let refused = |error: io::Error| anyhow::anyhow!("admin.addr: {addr}: {error}");
+        let listener = match addr {
+            AdminAddr::Tcp(_) => {
+                let socket = TcpListener::from(file);
+                let addr = socket.local_addr().map_err(refused)?;
+                Self {
+                    socket: Socket::Tcp(socket),
+                    shown: format!("http://{addr}/"),
+                    file: None,
+                }
+            }
+            AdminAddr::Unix(path) => {
+                let socket = UnixListener::from(file);
+                socket.local_addr().map_err(refused)?;
+                Self {
+                    socket: Socket::Unix(socket),
+                    shown: addr.to_string(),
+                    file: Some(SocketFile(Some(path.clone()))),
+                }
+            }
+        };
+        listener.socket.set_nonblocking().map_err(refused)?;
+        rustix::net::listen(&listener.socket, BACKLOG).map_err(|error| refused(error.into()))?;
+        Ok(listener)
+    }
+
+    /// Leaves the file of a Unix socket to the process that has made it.
+    pub(crate) fn keep_file(mut self) -> Self {
+        if let Some(file) = &mut self.file {
+            file.keep();
+        }
+        self
     }
 
     /// Returns the address, with the selected port.
@@ -68,10 +109,37 @@ impl AdminListener {
     }
 }
 
+impl Socket {
+    fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.set_nonblocking(true),
+            Self::Unix(socket) => socket.set_nonblocking(true),
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl SocketFile {
+    /// Leaves the file to the process that has the socket now.
+    pub(super) fn keep(&mut self) {
+        self.0 = None;
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // If it is gone already, there is nothing left to do.
-        let _ = fs::remove_file(&self.0);
+        if let Some(path) = &self.0 {
+            // If it is gone already, there is nothing left to do.
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -140,6 +208,23 @@ mod tests {
         let error = bind(&path).expect_err("one listens there").to_string();
         assert!(error.contains("another program listens there"), "{error}");
         drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_that_was_handed_over_stays_when_its_first_owner_ends() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("admin.sock");
+        let mut first = bind(&path).expect("bound");
+        let file = first.socket.as_fd().try_clone_to_owned().expect("a clone");
+        let addr = AdminAddr::Unix(path.clone());
+        let second = AdminListener::from_file(&addr, file).expect("it is one");
+        if let Some(file) = &mut first.file {
+            file.keep();
+        }
+        drop(first);
+        UnixStream::connect(&path).expect("the second one listens");
+        drop(second);
         assert!(!path.exists());
     }
 

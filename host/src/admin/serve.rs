@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -19,7 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::inspection::Inspect;
-use super::listener::{AdminListener, Socket};
+use super::listener::{AdminListener, Socket, SocketFile};
 use super::respond::{Transport, respond};
 
 /// The maximum number of connections that are served at a time. Others wait in the accept queue:
@@ -39,6 +40,9 @@ const MAX_FIELDS: usize = 64;
 /// The maximum number of threads that collect answers: one may wait for other processes.
 const COLLECTING_THREADS: usize = 4;
 
+/// How long requests in flight may take when the listener ends: one may wait for a worker.
+const LAST_ANSWERS_TIME: Duration = Duration::from_secs(3);
+
 /// The pause after a failed accept, such as for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -48,6 +52,9 @@ pub(crate) struct Admin {
     /// Dropped to stop the thread.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    socket: OwnedFd,
+    /// Dropped after the thread has ended.
+    file: Option<SocketFile>,
 }
 
 /// What all connections share.
@@ -63,7 +70,10 @@ impl Admin {
     /// # Errors
     ///
     /// Fails if the system can't create a thread.
-    pub(crate) fn start(listener: AdminListener, source: Arc<dyn Inspect>) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        mut listener: AdminListener,
+        source: Arc<dyn Inspect>,
+    ) -> anyhow::Result<Self> {
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -80,6 +90,8 @@ impl Admin {
             started: Instant::now(),
             transport,
         });
+        let socket = listener.socket.as_fd().try_clone_to_owned()?;
+        let file = listener.file.take();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("wasgi-admin".into())
@@ -88,7 +100,23 @@ impl Admin {
         Ok(Self {
             stop: Some(stop),
             thread: Some(thread),
+            socket,
+            file,
         })
+    }
+
+    /// Returns the socket, for a successor.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Accepts no more connections, and leaves the file of a Unix socket to a successor. Requests
+    /// in flight are answered until this is dropped.
+    pub(crate) fn leave(&mut self) {
+        drop(self.stop.take());
+        if let Some(file) = &mut self.file {
+            file.keep();
+        }
     }
 }
 
@@ -103,42 +131,55 @@ impl Drop for Admin {
 }
 
 fn run(runtime: Runtime, listener: AdminListener, site: Arc<Site>, stop: oneshot::Receiver<()>) {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let result = runtime.block_on(async {
-        let (mut accept, mut stop) = (pin!(accept(&listener, site)), pin!(stop));
+        let accept = accept(&listener, site, permits.clone());
+        let (mut accept, mut stop) = (Box::pin(accept), pin!(stop));
         // Until the sender is dropped.
-        poll_fn(|cx| match stop.as_mut().poll(cx) {
+        let result = poll_fn(|cx| match stop.as_mut().poll(cx) {
             Poll::Ready(_) => Poll::Ready(Ok(())),
             Poll::Pending => accept.as_mut().poll(cx),
         })
-        .await
+        .await;
+        drop(accept);
+        // The requests in flight.
+        let all = permits.acquire_many(MAX_CONNECTIONS as u32);
+        let _ = tokio::time::timeout(LAST_ANSWERS_TIME, all).await;
+        result
     });
     // Doesn't wait for a thread that waits for another process.
     runtime.shutdown_background();
-    // Removes the file of a Unix socket.
     drop(listener);
     if let Err(error) = result {
         tracing::error!("the admin listener has failed: {error}");
     }
 }
 
-async fn accept(listener: &AdminListener, site: Arc<Site>) -> io::Result<()> {
+async fn accept(
+    listener: &AdminListener,
+    site: Arc<Site>,
+    permits: Arc<Semaphore>,
+) -> io::Result<()> {
     match &listener.socket {
         Socket::Tcp(socket) => {
             let socket = TcpListener::from_std(socket.try_clone()?)?;
-            accept_from(site, async || Ok(socket.accept().await?.0)).await
+            accept_from(site, permits, async || Ok(socket.accept().await?.0)).await
         }
         Socket::Unix(socket) => {
             let socket = UnixListener::from_std(socket.try_clone()?)?;
-            accept_from(site, async || Ok(socket.accept().await?.0)).await
+            accept_from(site, permits, async || Ok(socket.accept().await?.0)).await
         }
     }
 }
 
-async fn accept_from<S>(site: Arc<Site>, next: impl AsyncFn() -> io::Result<S>) -> io::Result<()>
+async fn accept_from<S>(
+    site: Arc<Site>,
+    permits: Arc<Semaphore>,
+    next: impl AsyncFn() -> io::Result<S>,
+) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let permit = permits.clone().acquire_owned().await;
         match next().await {

@@ -1,29 +1,33 @@
 //! `wasgi serve`, from startup to the last request. A single serving process is implemented in
 //! `service`, a supervisor of several processes here, and each of its workers in `worker`.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 
 use anyhow::{Context, bail};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use super::dev::{greet, restrict, state as dev_state};
+use super::events::{Event, forward};
+use super::keeper::{self, Keeper, Opened, has_terminal};
 use super::screen::{self, Screen};
-use super::service::{Service, ignore_file_size_signal, raise_descriptor_limit};
+use super::service::{Entry, Service, ignore_file_size_signal, raise_descriptor_limit};
 use super::site::check_folders;
 use super::worker::work;
-use crate::admin::{Admin, AdminListener};
+use crate::admin::AdminListener;
 use crate::bundle::Unpacked;
 use crate::cli;
 use crate::config::{Config, Live};
 use crate::file_watch::{FileWatch, Stamps};
 use crate::log::{self, AccessLog, AccessTarget, Log};
 use crate::printable;
-use crate::server::{ADDR_FLAG, Claim, REDIRECT_FLAG, Reservation};
-use crate::supervisor::{Logs, Supervisor};
+use crate::server::Sockets;
+use crate::service_manager::{self, Activation};
+use crate::supervisor::{Logs, Operator, Supervisor};
 use crate::terminal;
+use crate::upgrade::{Predecessor, Program};
 
 /// The start screen on a terminal.
 const SCREEN: Screen = Screen {
@@ -46,6 +50,33 @@ pub fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
 
 /// Serves until SIGINT or SIGTERM, with what `wasgi dev` adds if `dev` is given.
 pub(super) fn start(arguments: &cli::Serve, dev: Option<&cli::Dev>) -> anyhow::Result<ExitCode> {
+    let program = match dev {
+        Some(_) => None,
+        None => Some(Program::of_process().context("could not find this program's file")?),
+    };
+    let predecessor = arguments.upgrade_from.map(|_| Predecessor::receive());
+    let predecessor = predecessor.transpose()?;
+    let failure = predecessor.as_ref().map(Predecessor::failure).transpose()?;
+    let result = start_as(arguments, dev, program, predecessor);
+    if let (Err(error), Some(failure)) = (&result, failure)
+        && failure.report(error)
+    {
+        return Ok(ExitCode::FAILURE);
+    }
+    result
+}
+
+/// Serves, perhaps in place of a predecessor.
+fn start_as(
+    arguments: &cli::Serve,
+    dev: Option<&cli::Dev>,
+    program: Option<Program>,
+    predecessor: Option<Predecessor>,
+) -> anyhow::Result<ExitCode> {
+    let activation = match predecessor {
+        Some(_) => Activation::default(),
+        None => service_manager::activation()?,
+    };
     let mut stamps = arguments.site.sources().stamps();
     let (resolved, overlaps) = arguments.load()?;
     let (mut config, bundle) = (resolved.config, resolved.bundle);
@@ -76,15 +107,21 @@ pub(super) fn start(arguments: &cli::Serve, dev: Option<&cli::Dev>) -> anyhow::R
                 errors: errors.clone(),
                 colours,
             };
-            let site = Loaded {
-                config,
-                bundle,
-                stamps,
+            let start = Start {
+                arguments,
+                site: Loaded {
+                    config,
+                    bundle,
+                    stamps,
+                },
+                program,
+                predecessor,
+                activation,
             };
             if several {
-                supervise(arguments, site, logs)
+                supervise(start, logs)
             } else {
-                run(arguments, site, &logs, dev)
+                run(start, &logs, dev)
             }
         });
     errors.flush();
@@ -99,30 +136,63 @@ struct Loaded {
     stamps: Stamps,
 }
 
-/// Serves in this process.
-fn run(
-    arguments: &cli::Serve,
+/// What a server starts with.
+struct Start<'s> {
+    arguments: &'s cli::Serve,
     site: Loaded,
-    logs: &Logs,
-    dev: Option<&cli::Dev>,
-) -> anyhow::Result<ExitCode> {
+    program: Option<Program>,
+    predecessor: Option<Predecessor>,
+    activation: Activation,
+}
+
+/// Serves in this process.
+fn run(start: Start<'_>, logs: &Logs, dev: Option<&cli::Dev>) -> anyhow::Result<ExitCode> {
+    let Start {
+        arguments,
+        site,
+        mut predecessor,
+        ..
+    } = start;
     let config = &site.config.clone();
     let has_folders = site.bundle.is_none();
-    raise_descriptor_limit();
-    let mut signals = watch_signals(&[])?;
-    let admin = bind_admin(config)?;
     let (out, access) = (&logs.out, &logs.access);
+    raise_descriptor_limit();
+    let signals = watch_signals(&[SIGUSR2], predecessor.as_ref())?;
+    let opened = keeper::open(config, start.activation, predecessor.as_mut())?;
+    let mut keeper = Keeper::new(config, &opened, start.program, predecessor);
+    let entry = Entry {
+        // A clone, for successors: it is closed when this process accepts no more connections.
+        sockets: opened.sockets.part(0, 1)?,
+        tickets: opened.tickets,
+    };
     let to_out = out.clone();
     let on_started = move |text: String| log::announce(&to_out, text);
     let state = dev.map(|_| dev_state(config));
-    let service = Service::start(config, Claim::Alone, access, state.as_ref(), on_started)?;
+    let (is_successor, is_activated) = (keeper.is_successor(), keeper.is_activated());
+    let service = Service::start(
+        config,
+        entry,
+        access,
+        state.as_ref(),
+        on_started,
+        |prepared| {
+            if is_successor {
+                // The predecessor limits the time.
+                prepared.load_all(|| false);
+                prepared.open_store();
+            } else if is_activated {
+                prepared.load_soon();
+            }
+            Ok(())
+        },
+    )?;
     service.warn_of_unknown_handlers(&config.handlers);
     let controls = service.controls();
     let apply = move |config: &Config| {
         controls.warn_of_unknown_handlers(&config.handlers);
         controls.apply(config)
     };
-    let config_watch = watch_config(arguments, site, apply)?;
+    keeper.watch(watch_config(arguments, site, apply)?);
     match dev {
         Some(dev) => greet(dev, config, &service, out),
         None if has_folders && screen::is_watched(config, out) => {
@@ -130,31 +200,38 @@ fn run(
         }
         None => log::announce(out, service.announcement()),
     }
-    if let Some(line) = admin_line(admin.as_ref()) {
+    if let Some(line) = admin_line(opened.admin.as_ref()) {
         log::announce(out, line);
     }
     service.announced();
-    let inspector = Arc::new(service.inspector());
-    let admin = admin
-        .map(|admin| Admin::start(admin, inspector))
-        .transpose()?;
-
-    for signal in signals.forever() {
-        match signal {
-            SIGHUP => config_watch.look(),
-            SIGUSR1 => access.reopen(),
-            _ => break,
-        }
+    keeper.start_admin(opened.admin, Arc::new(service.inspector()))?;
+    let pulse = service.pulse();
+    keeper.watch_over(move || pulse.check());
+    if is_successor {
+        // It says that it is ready from the beginning, as its predecessor has.
+        service.wait_for_start()?;
     }
-    let how = service.how_to_drain();
-    tracing::info!("{}", how.announcement());
+    keeper.serves();
+
+    let (sender, events) = mpsc::channel();
+    forward(signals, sender.clone())?;
+    let is_replaced = wait(&events, &sender, &opened.sockets, access, &mut keeper);
+    let mut how = service.how_to_drain();
+    drop(opened.sockets);
+    if is_replaced {
+        how = how.replaced();
+        service.release_store();
+    } else {
+        tracing::info!("{}", how.announcement());
+        keeper.stops();
+    }
     service.drain(how, || {
         let mut second = false;
-        for signal in signals.pending() {
-            match signal {
-                SIGHUP => {}
-                SIGUSR1 => access.reopen(),
-                _ => second = true,
+        for event in events.try_iter() {
+            match event {
+                Event::Signal(SIGUSR1) => access.reopen(),
+                Event::Signal(SIGINT | SIGTERM) => second = true,
+                _ => {}
             }
         }
         if second {
@@ -162,31 +239,59 @@ fn run(
         }
         second
     });
-    drop(config_watch);
     drop(service);
-    drop(admin);
+    drop(keeper);
     access.flush();
     Ok(ExitCode::SUCCESS)
 }
 
+/// Waits for a termination signal, or until a successor serves. Returns whether one does.
+fn wait(
+    events: &Receiver<Event>,
+    sender: &Sender<Event>,
+    sockets: &Sockets,
+    access: &AccessLog,
+    keeper: &mut Keeper,
+) -> bool {
+    for event in events {
+        match event {
+            Event::Signal(SIGHUP) => keeper.look(),
+            Event::Signal(SIGUSR1) => access.reopen(),
+            Event::Signal(SIGUSR2) => {
+                let sender = sender.clone();
+                let on_end = Box::new(move |result| {
+                    // Fails if this process is ending already.
+                    let _ = sender.send(Event::Upgraded(result));
+                });
+                keeper.begin_upgrade(sockets, on_end);
+            }
+            Event::Signal(_) => return false,
+            Event::Upgraded(result) => {
+                if keeper.upgraded(result) {
+                    return true;
+                }
+            }
+            Event::Leave => {}
+        }
+    }
+    false
+}
+
 /// Supervises several serving processes.
-fn supervise(arguments: &cli::Serve, site: Loaded, logs: Logs) -> anyhow::Result<ExitCode> {
+fn supervise(start: Start<'_>, logs: Logs) -> anyhow::Result<ExitCode> {
+    let Start {
+        arguments,
+        site,
+        mut predecessor,
+        ..
+    } = start;
     let config = &site.config.clone();
-    let signals = watch_signals(&[SIGCHLD])?;
-    // Held to the end, so that the ports stay reserved for later workers.
-    let reserved = Reservation::new(config.server.addr, ADDR_FLAG)?;
-    let redirect = config
-        .tls
-        .redirect_http
-        .map(|addr| Reservation::new(addr, REDIRECT_FLAG))
-        .transpose()?;
-    let admin = bind_admin(config)?;
-    let (addr, redirect_addr) = (reserved.addr(), redirect.as_ref().map(Reservation::addr));
-    let for_workers = move |config: &Config| {
+    let signals = watch_signals(&[SIGCHLD, SIGUSR2], predecessor.as_ref())?;
+    let opened = keeper::open(config, start.activation, predecessor.as_mut())?;
+    let mut keeper = Keeper::new(config, &opened, start.program, predecessor);
+    // The supervisor writes the file.
+    let for_workers = |config: &Config| {
         let mut config = config.clone();
-        config.server.addr = addr;
-        config.tls.redirect_http = redirect_addr;
-        // The supervisor writes the file.
         if let AccessTarget::File(_) = config.server.access_log {
             config.server.access_log = AccessTarget::Stdout;
         }
@@ -194,12 +299,19 @@ fn supervise(arguments: &cli::Serve, site: Loaded, logs: Logs) -> anyhow::Result
     };
     let access = logs.access.clone();
     config.policies()?;
-    let announced = admin_line(admin.as_ref()).unwrap_or_default();
-    let supervisor = Supervisor::new(&for_workers(config), logs, signals, announced)?;
-    let inspector = supervisor.inspector();
-    let admin = admin
-        .map(|admin| Admin::start(admin, inspector))
-        .transpose()?;
+    let announced = admin_line(opened.admin.as_ref()).unwrap_or_default();
+    let Opened {
+        sockets, tickets, ..
+    } = opened;
+    let supervisor = Supervisor::new(
+        &for_workers(config),
+        sockets,
+        tickets,
+        logs,
+        signals,
+        announced,
+    )?;
+    keeper.start_admin(opened.admin, supervisor.inspector())?;
     let reconfigure = supervisor.reconfigure();
     let of_access = access.clone();
     let apply = move |config: &Config| {
@@ -212,23 +324,13 @@ fn supervise(arguments: &cli::Serve, site: Loaded, logs: Logs) -> anyhow::Result
         of_access.set_format(config.server.log_format);
         reconfigure.to(&for_workers(config))
     };
-    let config_watch = watch_config(arguments, site, apply)?;
+    keeper.watch(watch_config(arguments, site, apply)?);
 
-    let result = supervisor.run(|| config_watch.look());
-    drop(config_watch);
-    drop(admin);
+    keeper.watch_over(supervisor.watch());
+    let result = supervisor.run(&mut keeper);
+    drop(keeper);
     access.flush();
     result
-}
-
-/// Binds the socket of the admin listener, if it is configured.
-fn bind_admin(config: &Config) -> anyhow::Result<Option<AdminListener>> {
-    config
-        .admin
-        .addr
-        .as_ref()
-        .map(AdminListener::bind)
-        .transpose()
 }
 
 /// Returns the line that says where the admin listener is, if there is one.
@@ -254,12 +356,12 @@ fn watch_config(
 
 /// Catches signals from here on and queues them until they are read: the termination signals,
 /// SIGUSR1, and `more`.
-fn watch_signals(more: &[i32]) -> anyhow::Result<Signals> {
+fn watch_signals(more: &[i32], predecessor: Option<&Predecessor>) -> anyhow::Result<Signals> {
     let mut signals = vec![SIGINT, SIGTERM, SIGUSR1];
     signals.extend(more);
     // In a terminal, SIGHUP means that the terminal was closed; elsewhere, it is the conventional
     // request to reload the configuration.
-    if !std::io::stdin().is_terminal() {
+    if !has_terminal(predecessor) {
         signals.push(SIGHUP);
     }
     Signals::new(signals).context("could not watch for signals")

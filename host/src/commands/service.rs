@@ -26,7 +26,8 @@ use crate::published::Published;
 use crate::registry::{Registry, RouteTable, Row, RowState};
 use crate::reload::projects::Projects;
 use crate::reload::{self, OnHandler, OnPages, PagesChange, Reload, Started};
-use crate::server::{Claim, Drain, Listen, Server, Settings};
+use crate::server::tls::Tickets;
+use crate::server::{Drain, Listen, Pulse, Server, Settings, Sockets};
 use crate::state::Store;
 use crate::static_files::Pages;
 use crate::traces::Tracer;
@@ -40,6 +41,13 @@ const START_POLL: Duration = Duration::from_millis(10);
 /// Why another version of a bundle is not loaded.
 const STOPPING: &str = "not loaded: the server is stopping";
 
+/// How long to load handlers while connections wait at a socket. Most are cached, and take
+/// milliseconds. After that, the remaining ones answer 503.
+const LOAD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The interval of checks whether all handlers are loaded.
+const LOAD_POLL: Duration = Duration::from_millis(10);
+
 /// A running server that follows changes of its folders. Dropping it stops the server at once.
 pub(super) struct Service {
     server: Server,
@@ -52,6 +60,40 @@ pub(super) struct Service {
     routes: RouteTable,
     /// What the dashboard of `wasgi dev` shows of this process.
     inspector: Option<Arc<dyn Inspect>>,
+}
+
+/// How clients enter.
+pub(super) struct Entry {
+    /// The bound sockets.
+    pub(super) sockets: Sockets,
+    /// The keys of session tickets that other processes have, too.
+    pub(super) tickets: Option<Arc<Tickets>>,
+}
+
+/// A service before it listens.
+pub(super) struct Prepared<'s> {
+    registry: &'s Published<Registry<Program>>,
+    store: &'s Store,
+}
+
+impl Prepared<'_> {
+    /// Waits until all handlers that exist are loaded or have failed to load, or until `is_over`.
+    pub(super) fn load_all(&self, is_over: impl Fn() -> bool) {
+        while !self.registry.current().pending().is_empty() && !is_over() {
+            thread::sleep(LOAD_POLL);
+        }
+    }
+
+    /// Waits as [`load_all`](Self::load_all), but not for long: connections wait at the sockets.
+    pub(super) fn load_soon(&self) {
+        let start = Instant::now();
+        self.load_all(|| start.elapsed() >= LOAD_PATIENCE);
+    }
+
+    /// Opens the store, or connects to the process that has it open.
+    pub(super) fn open_store(&self) {
+        self.store.open();
+    }
 }
 
 /// Applies a new configuration to a running service.
@@ -88,12 +130,14 @@ impl Service {
     /// Starts to serve. Calls `on_started` with an announcement, in whole lines, when all handlers
     /// that exist now are loaded, but not before [`announced`](Self::announced) is called. If `dev`
     /// is given, adds what `wasgi dev` does.
+    /// Calls `before_listening` when everything but the sockets is ready; see [`Prepared`].
     pub(super) fn start(
         config: &Config,
-        claim: Claim,
+        entry: Entry,
         access_log: &AccessLog,
         dev: Option<&Arc<Dev>>,
         on_started: impl FnOnce(String) + Send + 'static,
+        before_listening: impl FnOnce(&Prepared<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
         let started = Instant::now();
         if config.admin.addr.is_some() {
@@ -161,11 +205,16 @@ impl Service {
         let loader = Arc::new(engine.clone());
         let reload = Reload::start(scan, Some(root), loader, registry.clone(), options)?;
         controls.following().reload = Some(reload);
+        before_listening(&Prepared {
+            registry: &registry,
+            store: &controls.store,
+        })?;
         let tracer = Tracer::start()?;
         let listen = Listen {
+            sockets: entry.sockets,
             options: &config.server,
             tls: &config.tls,
-            claim,
+            tickets: entry.tickets,
             dev,
             tracer: tracer.as_ref(),
         };
@@ -258,6 +307,20 @@ impl Service {
         }
     }
 
+    /// Returns a check of its reactors.
+    pub(super) fn pulse(&self) -> Pulse {
+        self.server.pulse()
+    }
+
+    /// Waits until the handlers that existed at the start are loaded, or can't be loaded.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the server stops.
+    pub(super) fn wait_for_start(&self) -> anyhow::Result<()> {
+        self.controls.wait_for_start()
+    }
+
     /// Returns the controls that apply a new configuration.
     pub(super) fn controls(&self) -> Controls {
         self.controls.clone()
@@ -266,6 +329,11 @@ impl Service {
     /// Returns how to stop.
     pub(super) fn how_to_drain(&self) -> Drain {
         *self.controls.drain.current()
+    }
+
+    /// Lets another process open the store's database: the requests in flight use it there.
+    pub(super) fn release_store(&self) {
+        self.controls.store.release();
     }
 
     /// Stops in order: says that it is not ready, accepts connections for the delay, accepts no
@@ -289,7 +357,7 @@ impl Service {
             }
             let elapsed = start.elapsed();
             if elapsed >= closing && !std::mem::replace(&mut is_closed, true) {
-                self.server.drain();
+                self.server.drain(how.last_request_time);
             }
             if elapsed >= end {
                 tracing::warn!("stopping: the time limit for requests in flight has expired");

@@ -2,17 +2,17 @@
 //! supervisor exits.
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use super::service::{Service, ignore_file_size_signal, raise_descriptor_limit};
+use super::events::{Event, forward};
+use super::service::{Entry, Service, ignore_file_size_signal, raise_descriptor_limit};
 use crate::config::Config;
 use crate::log::{self, AccessLog, Log};
-use crate::server::Claim;
-use crate::supervisor::{END_AT_ONCE, Report, ToSupervisor, WorkerId};
+use crate::supervisor::{END_AT_ONCE, Report, Started, ToSupervisor, WorkerId};
 
 /// Serves until SIGTERM.
 ///
@@ -21,58 +21,109 @@ use crate::supervisor::{END_AT_ONCE, Report, ToSupervisor, WorkerId};
 /// Fails if the server cannot start, or if the process has no supervisor.
 pub(super) fn work(id: WorkerId) -> anyhow::Result<ExitCode> {
     // A terminal sends its signals to all of its processes, and the supervisor decides how to react
-    // to them. So SIGINT and SIGHUP are caught and ignored, and so is SIGUSR1: the supervisor
-    // writes the files.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, END_AT_ONCE])
+    // to them. So SIGINT, SIGHUP and SIGUSR2 are caught and ignored, and so is SIGUSR1: the
+    // supervisor writes the files.
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, END_AT_ONCE])
         .context("could not watch for signals")?;
     ignore_file_size_signal()?;
     id.follow()?;
     let mut channel = ToSupervisor::stdin()?;
-    let (config, colours) = channel.config()?;
+    let started = channel.start()?;
+    let config = &started.config;
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
-    log::install(errors.clone(), config.server.log_level.into(), colours);
+    let level = config.server.log_level.into();
+    log::install(errors.clone(), level, started.colours);
     log::set_format(config.server.log_format);
     let out = Log::start_for_access("access", std::io::stdout(), &config.log)?;
     out.set_format(config.server.log_format);
     let access = AccessLog::open(out.clone(), &config.server.access_log, &config.log)?;
     raise_descriptor_limit();
+    let result = serve(id, channel, started, signals, &access);
+    out.flush();
+    errors.flush();
+    result.map(|()| ExitCode::SUCCESS)
+}
 
+fn serve(
+    id: WorkerId,
+    mut channel: ToSupervisor,
+    started: Started,
+    signals: Signals,
+    access: &AccessLog,
+) -> anyhow::Result<()> {
+    let Started {
+        config,
+        sockets,
+        tickets,
+        loads_first,
+        is_held,
+        ..
+    } = started;
     let reporter = Arc::new(channel.reporter()?);
     let of_loading = reporter.clone();
     let on_started = move |text| {
         // A send fails only if the supervisor has exited, which ends this process.
         let _ = of_loading.send(&Report::Loaded(text));
     };
-    let result =
-        Service::start(&config, Claim::Shared, &access, None, on_started).and_then(|service| {
-            reporter.send(&Report::Serves(service.announcement()))?;
-            service.announced();
-            // One worker logs warnings on behalf of all.
-            let speaks = id.number == 1;
-            if speaks {
-                service.warn_of_unknown_handlers(&config.handlers);
-            }
-            let controls = service.controls();
-            let apply = move |config: &Config| {
-                if speaks {
-                    controls.warn_of_unknown_handlers(&config.handlers);
-                }
-                controls.apply(config)
-            };
-            let inspector = service.inspector();
-            channel.follow(apply, reporter, move || inspector.inspection())?;
-            // A second SIGTERM has no effect; see `END_AT_ONCE`.
-            let first = signals
-                .forever()
-                .find(|signal| [SIGTERM, END_AT_ONCE].contains(signal));
-            let mut at_once = first == Some(END_AT_ONCE);
-            service.drain(service.how_to_drain(), || {
-                at_once |= signals.pending().any(|signal| signal == END_AT_ONCE);
-                at_once
-            });
-            Ok(())
-        });
-    out.flush();
-    errors.flush();
-    result.map(|()| ExitCode::SUCCESS)
+    let entry = Entry {
+        sockets,
+        tickets: tickets.map(Arc::new),
+    };
+    let service = Service::start(&config, entry, access, None, on_started, |prepared| {
+        if is_held {
+            prepared.load_all(|| !id.has_supervisor());
+            prepared.open_store();
+            reporter.send(&Report::Prepared)?;
+            channel.wait_for_permission()?;
+        } else if loads_first {
+            prepared.load_soon();
+        }
+        Ok(())
+    })?;
+    reporter.send(&Report::Serves(service.announcement()))?;
+    service.announced();
+    // One worker logs warnings on behalf of all.
+    let speaks = id.number == 1;
+    if speaks {
+        service.warn_of_unknown_handlers(&config.handlers);
+    }
+    let controls = service.controls();
+    let apply = move |config: &Config| {
+        if speaks {
+            controls.warn_of_unknown_handlers(&config.handlers);
+        }
+        controls.apply(config)
+    };
+    let inspector = service.inspector();
+    let (sender, events) = mpsc::channel();
+    forward(signals, sender.clone())?;
+    let leave = move || {
+        // Fails if this process is ending already.
+        let _ = sender.send(Event::Leave);
+    };
+    let pulse = service.pulse();
+    let inspect = move || inspector.inspection();
+    channel.follow(apply, reporter, inspect, move || pulse.check(), leave)?;
+    let is_end = |event: &Event| match event {
+        Event::Signal(signal) => [SIGTERM, END_AT_ONCE].contains(signal),
+        Event::Leave | Event::Upgraded(_) => true,
+    };
+    let first = events.iter().find(is_end);
+    let mut how = service.how_to_drain();
+    let mut at_once = false;
+    match first {
+        Some(Event::Leave) => {
+            how = how.replaced();
+            service.release_store();
+        }
+        Some(Event::Signal(END_AT_ONCE)) => at_once = true,
+        _ => {}
+    }
+    // A second SIGTERM has no effect; see `END_AT_ONCE`.
+    service.drain(how, || {
+        let is_urgent = |event| matches!(event, Event::Signal(END_AT_ONCE));
+        at_once |= events.try_iter().any(is_urgent);
+        at_once
+    });
+    Ok(())
 }

@@ -173,7 +173,8 @@ impl Config {
         if let log::AccessTarget::File(file) = &mut self.server.access_log {
             *file = site::within(folder, file);
         }
-        let files = [self.tls.cert.as_mut(), self.tls.key.as_mut()];
+        let pid_file = self.server.pid_file.as_mut();
+        let files = [self.tls.cert.as_mut(), self.tls.key.as_mut(), pid_file];
         for file in files.into_iter().flatten() {
             *file = site::within(folder, file);
         }

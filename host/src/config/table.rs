@@ -200,6 +200,16 @@ pub(crate) const KEYS: &[Key<Config>] = &[
             "within that time, how long event streams (`text/event-stream`) in flight may take; \
              then they are ended, and their clients reconnect",
         ),
+    key("server.upgrade-timeout", at!(server.upgrade_timeout))
+        .restart()
+        .doc(
+            "how long the new process of an [upgrade](operations.md#upgrading) may take until it \
+             is ready",
+        ),
+    key("server.pid-file", at!(server.pid_file))
+        .unset("none")
+        .restart()
+        .doc("a file for the process ID of the server, by which `wasgi upgrade` finds it"),
     key("admin.addr", at!(admin.addr))
         .unset("none: no admin listener")
         .restart()

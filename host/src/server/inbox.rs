@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Wake;
+use std::time::Duration;
 
 /// A message from another thread to a reactor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +15,12 @@ pub(super) enum Message {
     /// There are events for the connections with an event stream.
     Events,
     /// Accept no further connection, and end when the last request is answered.
-    Drain,
+    Drain {
+        /// How long idle connections may begin a last request.
+        idle_time: Duration,
+    },
+    /// Confirm that the reactor is alive.
+    Pulse,
     /// End the event streams of handlers.
     EndStreams,
     /// End immediately.
@@ -26,6 +32,8 @@ pub(super) enum Message {
 #[derive(Debug)]
 pub(super) struct Inbox {
     waker: mio::Waker,
+    /// The reactor has taken the last [`Message::Pulse`].
+    has_pulse: AtomicBool,
     queue: Mutex<Vec<Message>>,
 }
 
@@ -44,6 +52,7 @@ impl Inbox {
     pub(super) fn new(waker: mio::Waker) -> Arc<Self> {
         Arc::new(Self {
             waker,
+            has_pulse: AtomicBool::new(true),
             queue: Mutex::default(),
         })
     }
@@ -88,6 +97,20 @@ impl Inbox {
         if let Err(error) = self.waker.wake() {
             tracing::error!("could not wake a reactor: {error}");
         }
+    }
+
+    /// Returns whether the reactor has confirmed the last time that it is alive, and asks again.
+    pub(super) fn check_pulse(&self) -> bool {
+        let is_alive = self.has_pulse.swap(false, Ordering::AcqRel);
+        if is_alive {
+            self.send(Message::Pulse);
+        }
+        is_alive
+    }
+
+    /// Confirms that the reactor is alive.
+    pub(super) fn confirm_pulse(&self) {
+        self.has_pulse.store(true, Ordering::Release);
     }
 
     /// Announces events, unless they are announced already.

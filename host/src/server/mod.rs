@@ -44,6 +44,7 @@ mod wall_clock;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -65,14 +66,8 @@ use crate::registry::Registry;
 use crate::static_files::Pages;
 use crate::traces::Tracer;
 
-pub(crate) use self::bind::{Claim, Reservation};
+pub(crate) use self::bind::{GivenSockets, Sockets};
 pub(crate) use self::options::{Drain, Limits, ServerOptions, Settings};
-
-/// The flag with the listening address.
-pub(crate) const ADDR_FLAG: &str = "--addr";
-
-/// The flag with the listening address for clients that are redirected to https.
-pub(crate) const REDIRECT_FLAG: &str = "--redirect-http";
 
 /// A view of a server, for other threads.
 #[derive(Clone, Debug)]
@@ -95,15 +90,30 @@ impl ServerView {
     }
 }
 
+/// Checks whether the reactors of a server run. Clones check the same ones.
+#[derive(Clone, Debug)]
+pub(crate) struct Pulse(Vec<Arc<Inbox>>);
+
+impl Pulse {
+    /// Returns whether each reactor has run since the last call.
+    pub(crate) fn check(&self) -> bool {
+        // Asks each of them, whatever the others answer.
+        let dead = self.0.iter().filter(|inbox| !inbox.check_pulse());
+        dead.count() == 0
+    }
+}
+
 /// Where and how to listen: the part of the configuration that is fixed while the server runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Listen<'c> {
-    /// The address, and the number of threads.
+    /// The bound sockets.
+    pub sockets: Sockets,
+    /// The number of threads.
     pub options: &'c ServerOptions,
-    /// The certificate, and the address of redirects.
+    /// The certificate, and the port in redirects.
     pub tls: &'c tls::TlsOptions,
-    /// Whether other processes listen on the same addresses.
-    pub claim: Claim,
+    /// The keys of session tickets that other processes have, too.
+    pub tickets: Option<Arc<tls::Tickets>>,
     /// What `wasgi dev` adds.
     pub dev: Option<&'c Arc<Dev>>,
     /// Records traces.
@@ -138,24 +148,17 @@ impl Server {
         pages: Arc<Pages>,
         access_log: Arc<Published<Log>>,
     ) -> anyhow::Result<Self> {
-        let Listen { options, claim, .. } = listen;
-        let tls = Tls::start(listen.tls)?;
+        let Listen {
+            options, sockets, ..
+        } = listen;
+        let tls = Tls::start(listen.tls, listen.tickets)?;
         let threads_count = options.threads();
-        let site = options.addr;
         let service = match listen.dev {
             Some(_) => Service::Dev,
             None => Service::Site,
         };
-        let (addr, mut listeners) = open(site, threads_count, ADDR_FLAG, service, claim)?;
-        let mut redirect_addr = None;
-        if let Some(redirect) = listen.tls.redirect_http {
-            let service = Service::Redirect;
-            let (addr, more) = open(redirect, threads_count, REDIRECT_FLAG, service, claim)?;
-            redirect_addr = Some(addr);
-            for (listeners, listener) in listeners.iter_mut().zip(more) {
-                listeners.extend(listener);
-            }
-        }
+        let (addr, redirect_addr) = (sockets.addr()?, sockets.redirect_addr()?);
+        let listeners = sockets.listen(threads_count)?;
         let scheme = match tls {
             Some(_) => Scheme::Https,
             None => Scheme::Http,
@@ -177,7 +180,11 @@ impl Server {
         let ticker = Ticker::start(engine, threads_count)?;
         let mut inboxes: Vec<Arc<Inbox>> = Vec::new();
         let mut threads = Vec::new();
-        for (index, listeners) in listeners.into_iter().enumerate() {
+        for (index, (site, redirect)) in listeners.into_iter().enumerate() {
+            let site = site.into_iter().map(|one| Listener::new(one, service));
+            let redirect = redirect.into_iter();
+            let redirect = redirect.map(|one| Listener::new(one, Service::Redirect));
+            let listeners = site.chain(redirect).collect();
             let working = ticker
                 .working(index)
                 .context("no free slot in the ticker")?;
@@ -219,6 +226,11 @@ impl Server {
         ServerView(self.shared.clone())
     }
 
+    /// Returns a check of its reactors.
+    pub(crate) fn pulse(&self) -> Pulse {
+        Pulse(self.inboxes.clone())
+    }
+
     /// Returns the listening address for clients that are redirected to https.
     pub(crate) fn redirect_addr(&self) -> Option<SocketAddr> {
         self.redirect_addr
@@ -229,9 +241,10 @@ impl Server {
         self.scheme
     }
 
-    /// Stops accepting connections and lets requests in flight finish.
-    pub(crate) fn drain(&self) {
-        self.send(Message::Drain);
+    /// Stops accepting connections and lets requests in flight finish. Idle connections may begin a
+    /// last request within `idle_time`.
+    pub(crate) fn drain(&self, idle_time: Duration) {
+        self.send(Message::Drain { idle_time });
     }
 
     /// Ends the event streams in flight.
@@ -264,28 +277,6 @@ impl Drop for Server {
             let _ = thread.join();
         }
     }
-}
-
-/// Listens on an address, once for each reactor. Returns the address.
-fn open(
-    addr: SocketAddr,
-    threads: usize,
-    flag: &str,
-    service: Service,
-    claim: Claim,
-) -> anyhow::Result<(SocketAddr, Vec<Vec<Listener>>)> {
-    let listeners = bind::bind(addr, threads, flag, claim)?;
-    let Some(first) = listeners.first() else {
-        anyhow::bail!("--threads must be greater than zero");
-    };
-    let addr = first
-        .local_addr()
-        .context("the listening socket has no address")?;
-    let listeners = listeners
-        .into_iter()
-        .map(|listener| vec![Listener::new(listener, service)])
-        .collect();
-    Ok((addr, listeners))
 }
 
 fn run(reactor: Reactor, runtime: &tokio::runtime::Handle) {

@@ -2,6 +2,7 @@
 //! core doesn't enforce.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +65,14 @@ pub struct ServerOptions {
         skip_serializing_if = "Option::is_none"
     )]
     pub stream_grace: Option<Duration>,
+    /// How long a successor may take to load everything before it is given up.
+    ///
+    /// Five minutes: a new version compiles all handlers.
+    #[serde(with = "units::duration")]
+    pub upgrade_timeout: Duration,
+    /// The file with the process ID of this server. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid_file: Option<PathBuf>,
 }
 
 /// How a server stops.
@@ -75,7 +84,18 @@ pub(crate) struct Drain {
     pub grace: Duration,
     /// The time for event streams in flight.
     pub stream_grace: Duration,
+    /// The time for idle connections to begin a last request.
+    pub last_request_time: Duration,
 }
+
+/// How long an idle connection may begin a last request when the server stops: many times the pause
+/// of a client that uses its connection all the time. The connection of another client is closed,
+/// as it is after the idle timeout.
+const LAST_REQUEST_TIME: Duration = Duration::from_millis(500);
+
+/// How long an idle connection may begin a last request when a successor serves: nobody waits for
+/// this process to end.
+const LAST_REQUEST_TIME_REPLACED: Duration = Duration::from_secs(10);
 
 /// The server's part of the section `[limits]`: the limits that the owner of the socket enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -145,6 +165,15 @@ pub struct Settings {
 }
 
 impl Drain {
+    /// Returns how to stop when another process accepts the connections.
+    pub(crate) fn replaced(self) -> Self {
+        Self {
+            delay: Duration::ZERO,
+            last_request_time: LAST_REQUEST_TIME_REPLACED.min(self.grace),
+            ..self
+        }
+    }
+
     /// Returns the line for the log.
     pub(crate) fn announcement(&self) -> String {
         let grace = self.grace;
@@ -182,6 +211,7 @@ impl ServerOptions {
             delay: self.drain_delay.unwrap_or_default(),
             grace: self.shutdown_grace,
             stream_grace: self.stream_grace.unwrap_or(self.shutdown_grace),
+            last_request_time: LAST_REQUEST_TIME,
         }
     }
 
@@ -210,6 +240,8 @@ impl Default for ServerOptions {
             drain_delay: None,
             shutdown_grace: Duration::from_secs(30),
             stream_grace: None,
+            upgrade_timeout: Duration::from_secs(5 * 60),
+            pid_file: None,
         }
     }
 }

@@ -46,8 +46,9 @@ const WAKER: Token = Token(usize::MAX);
 /// zero on.
 const FIRST_LISTENER: usize = usize::MAX - MAX_LISTENERS;
 
-/// The maximum number of listeners of a reactor: one for the site, one for redirects to it.
-const MAX_LISTENERS: usize = 2;
+/// The maximum number of listeners of a reactor: one for the site and one for redirects to it, for
+/// each thread of 1,024 processes that an earlier server had.
+const MAX_LISTENERS: usize = 2 * 1024 * 1024;
 
 /// The maximum number of events to take from the kernel at a time. The rest follows in the next
 /// turn.
@@ -174,7 +175,8 @@ impl Reactor {
                 match message {
                     Message::Wake(call) => woken.push(call),
                     Message::Events => self.send_events(),
-                    Message::Drain => self.drain(),
+                    Message::Drain { idle_time } => self.drain(idle_time),
+                    Message::Pulse => self.inbox.confirm_pulse(),
                     Message::EndStreams => self.end_streams(),
                     Message::Stop => return self.stop(),
                 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,8 @@ pub(super) struct Queue {
     work: Condvar,
     /// Signalled when there is room.
     room: Condvar,
+    /// This process must not keep the database open.
+    is_released: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -206,6 +209,21 @@ impl Queue {
 
     pub(super) fn is_closed(&self) -> bool {
         self.lock().is_closed
+    }
+
+    /// Asks the threads that serve this queue to let another process open the database.
+    pub(super) fn release(&self) {
+        self.is_released.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(super) fn is_released(&self) -> bool {
+        self.is_released.load(Ordering::Acquire)
+    }
+
+    /// Reports whether to let another process open the database, once.
+    pub(super) fn take_release(&self) -> bool {
+        self.is_released.swap(false, Ordering::AcqRel)
     }
 
     /// Makes waiting threads look at their conditions.

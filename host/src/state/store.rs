@@ -134,6 +134,22 @@ impl Store {
         result.await.unwrap_or_else(|_| Err(ended()))
     }
 
+    /// Opens an embedded store that exists, or connects to the process that has it open. Otherwise,
+    /// that happens with the first operation. Doesn't wait.
+    pub fn open(&self) {
+        if let Place::Folder(folder) = &self.0.place
+            && embedded::exists(folder)
+        {
+            // The first operation reports the failure.
+            let _ = self.0.start();
+        }
+    }
+
+    /// Lets another process open an embedded store. Operations continue there.
+    pub fn release(&self) {
+        self.0.queue.release();
+    }
+
     /// Executes the operations that wait, and closes the store. Blocks until that is done.
     pub fn close(&self) {
         self.0.queue.close();

@@ -1,6 +1,8 @@
 //! Tests of whole stores. Each kind has the same semantics: the embedded one in its own process and
 //! through its socket, and Redis.
 
+mod release;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -9,8 +9,8 @@
 //! - `back_off`: the delay before a restart.
 //! - `relay`: forwards a worker's output to the supervisor's logs.
 //!
-//! This module uses no network sockets: the supervisor holds `server::Reservation`s of the
-//! addresses, and each worker binds its own sockets to them.
+//! The supervisor holds the sockets (`server::Sockets`) and passes each worker its part. It serves
+//! none of them.
 
 mod back_off;
 mod channel;
@@ -20,8 +20,8 @@ mod supervise;
 mod worker;
 mod worker_id;
 
-pub(crate) use channel::{Report, ToSupervisor};
-pub(crate) use supervise::Supervisor;
+pub(crate) use channel::{Report, Started, ToSupervisor};
+pub(crate) use supervise::{Operator, Supervisor};
 pub(crate) use worker::Logs;
 pub(crate) use worker_id::WorkerId;
 

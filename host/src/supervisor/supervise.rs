@@ -1,6 +1,8 @@
 //! The supervisor's loop. It sleeps until it receives a signal, a worker's report or a new
 //! configuration, or until a worker is due to restart.
 
+mod handover;
+
 use std::process::{ExitCode, ExitStatus};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -9,22 +11,31 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::Signal;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGUSR1};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use super::END_AT_ONCE;
 use super::back_off::BackOff;
-use super::channel::Report;
+use super::channel::{Report, Start};
 use super::inspect::{Board, Inspector};
-use super::worker::{Logs, Worker, cause};
+use super::worker::{Logs, Worker};
+pub(crate) use handover::Operator;
+
 use crate::admin::Inspect;
 use crate::config::Config;
+use crate::exit_cause::exit_cause;
 use crate::log;
-use crate::server::Drain;
+use crate::server::tls::Tickets;
+use crate::server::{Drain, Sockets};
+use crate::upgrade::Successor;
 
 /// The time that a worker has to exit after the grace period of its requests: mostly to write the
 /// last lines of its logs, which takes at most two seconds. Then it is killed.
 const END_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The delay of a restart from which on the kernel gives the connections of a worker to others, and
+/// resets those that wait for it. A shorter delay is not noticed by a client.
+const SOCKETS_PAUSE: Duration = Duration::from_secs(1);
 
 /// The worker processes and their state.
 #[derive(Debug)]
@@ -33,6 +44,16 @@ pub(crate) struct Supervisor {
     phase: Phase,
     /// The workers' configuration, as [`Config::handover`] writes it.
     config: String,
+    /// None while the workers drain: then nobody listens.
+    sockets: Option<Sockets>,
+    /// The keys of session tickets, with TLS.
+    tickets: Option<Arc<Tickets>>,
+    /// The workers wait for permission to serve before they listen.
+    is_held: bool,
+    /// Another server still has the place of this one.
+    is_successor: bool,
+    /// Connections wait at the sockets already.
+    loads_first: bool,
     drain: Drain,
     /// The announcement for when the handlers of all workers are loaded; none once it is printed.
     loaded: Option<String>,
@@ -81,12 +102,16 @@ enum Event {
     Signal(i32),
     /// A report from the worker with this process ID.
     Reported(u32, Report),
+    /// The watchdog asks whether all workers are alive.
+    Pulse(Sender<bool>),
     /// The admin listener wants the state of all workers.
     Inspect,
     Reconfigured {
         config: String,
         drain: Drain,
     },
+    /// The successor of this server is ready, or there is none.
+    Upgraded(Result<Successor, String>),
 }
 
 /// Sends new configurations to a supervisor. Clones send to the same one.
@@ -120,6 +145,8 @@ impl Supervisor {
     /// Fails if the configuration can't be serialized, or if the system cannot create a thread.
     pub(crate) fn new(
         config: &Config,
+        sockets: Sockets,
+        tickets: Option<Arc<Tickets>>,
         logs: Logs,
         mut signals: Signals,
         more: String,
@@ -146,6 +173,11 @@ impl Supervisor {
             slots: (1..=config.server.processes).map(slot).collect(),
             phase: Phase::Starting(None),
             config: config.handover()?,
+            sockets: Some(sockets),
+            tickets,
+            is_held: false,
+            is_successor: false,
+            loads_first: false,
             drain: config.server.drain(),
             loaded: Some(String::new()),
             more,
@@ -161,6 +193,17 @@ impl Supervisor {
         Reconfigure(self.sender.clone())
     }
 
+    /// Returns a function that asks whether the supervisor and all workers that serve are alive. It
+    /// waits for the supervisor.
+    pub(crate) fn watch(&self) -> impl FnMut() -> bool + Send + use<> {
+        let sender = self.sender.clone();
+        move || {
+            let (answer, answered) = mpsc::channel();
+            let sent = sender.send(Event::Pulse(answer));
+            sent.is_ok() && answered.recv().unwrap_or(false)
+        }
+    }
+
     /// Returns the source of the admin listener.
     pub(crate) fn inspector(&self) -> Arc<dyn Inspect> {
         Arc::new(Inspector {
@@ -171,29 +214,39 @@ impl Supervisor {
     }
 
     /// Starts the workers and supervises them, until a signal stops them all or one cannot start.
-    /// `look` triggers a reread of the configuration file. Must be called on the main thread, since
-    /// the workers end when the thread that started them ends.
+    /// Must be called on the main thread, since the workers end when the thread that started them
+    /// ends.
     ///
     /// # Errors
     ///
     /// Fails if the system cannot create a process for the first start.
-    pub(crate) fn run(mut self, look: impl Fn()) -> anyhow::Result<ExitCode> {
-        if let Some(first) = self.slots.first_mut() {
-            first.start(&self.config, &self.logs, &self.sender)?;
-        }
+    pub(crate) fn run(mut self, operator: &mut dyn Operator) -> anyhow::Result<ExitCode> {
+        self.is_successor = operator.is_successor();
+        self.is_held = self.is_successor;
+        self.loads_first = operator.is_activated();
+        self.start(0)?;
         loop {
             match self.next_event() {
                 Some(Event::Signal(SIGCHLD)) => self.look(),
-                Some(Event::Signal(SIGHUP)) => look(),
+                Some(Event::Signal(SIGHUP)) => operator.look(),
                 Some(Event::Signal(SIGUSR1)) => self.logs.access.reopen(),
-                Some(Event::Signal(_)) => self.stop(),
-                Some(Event::Reported(pid, Report::Serves(text))) => self.started(pid, text)?,
-                Some(Event::Reported(pid, Report::Loaded(text))) => self.loaded(pid, text),
+                Some(Event::Signal(SIGUSR2)) => self.begin_upgrade(operator),
+                Some(Event::Signal(_)) => self.stop(operator),
+                Some(Event::Reported(pid, Report::Prepared)) => self.prepared(pid)?,
+                Some(Event::Reported(pid, Report::Serves(text))) => {
+                    self.started(pid, text, operator)?;
+                }
+                Some(Event::Reported(pid, Report::Loaded(text))) => {
+                    self.loaded(pid, text, operator);
+                }
                 Some(Event::Reported(pid, Report::Inspected(inspection))) => {
                     self.board.answers(pid, *inspection);
                 }
+                Some(Event::Reported(pid, Report::Alive)) => self.is_alive(pid),
+                Some(Event::Pulse(answer)) => self.pulse(&answer),
                 Some(Event::Inspect) => self.inspect(),
                 Some(Event::Reconfigured { config, drain }) => self.send(config, drain),
+                Some(Event::Upgraded(result)) => self.upgraded(result, operator),
                 None => {}
             }
             self.on_time(Instant::now());
@@ -203,6 +256,42 @@ impl Supervisor {
                 return Ok(code);
             }
         }
+    }
+
+    /// Starts the worker of a slot.
+    fn start(&mut self, index: usize) -> anyhow::Result<()> {
+        let (Some(slot), Some(sockets)) = (self.slots.get(index), &self.sockets) else {
+            return Ok(());
+        };
+        let part = sockets.part(index, self.slots.len());
+        let start = Start {
+            config: &self.config,
+            sockets: part.context("can't pass the sockets to a worker")?,
+            tickets: self.tickets.as_deref(),
+            loads_first: self.loads_first || matches!(self.phase, Phase::Serving),
+            is_held: self.is_held,
+        };
+        let sender = self.sender.clone();
+        let reported = move |pid, report| {
+            // If the supervisor has ended, the report is not needed.
+            let _ = sender.send(Event::Reported(pid, report));
+        };
+        let worker = Worker::start(slot.number, &start, &self.logs, reported)?;
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.state = State::Running(worker);
+        }
+        Ok(())
+    }
+
+    /// Starts all workers that were never started.
+    fn start_others(&mut self) -> anyhow::Result<()> {
+        for index in 0..self.slots.len() {
+            let slot = self.slots.get(index);
+            if slot.is_some_and(|slot| matches!(slot.state, State::Empty)) {
+                self.start(index)?;
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the next event. Returns `None` when a deadline is due first.
@@ -238,9 +327,12 @@ impl Supervisor {
                 worker.signal(Signal::KILL);
             }
         }
-        for slot in &mut self.slots {
-            let due = matches!(slot.state, State::Away(until) if until <= now);
-            if due && let Err(error) = slot.start(&self.config, &self.logs, &self.sender) {
+        for index in 0..self.slots.len() {
+            let due = |slot: &Slot| matches!(slot.state, State::Away(until) if until <= now);
+            if self.slots.get(index).is_some_and(due)
+                && let Err(error) = self.start(index)
+                && let Some(slot) = self.slots.get_mut(index)
+            {
                 let pause = slot.back_off.died(Duration::ZERO);
                 let number = slot.number;
                 tracing::error!("worker {number}: {error:#}; retrying in {pause:?}");
@@ -250,7 +342,12 @@ impl Supervisor {
     }
 
     /// Handles the report that a worker serves.
-    fn started(&mut self, pid: u32, text: String) -> anyhow::Result<()> {
+    fn started(
+        &mut self,
+        pid: u32,
+        text: String,
+        operator: &mut dyn Operator,
+    ) -> anyhow::Result<()> {
         let mut slots = self.slots.iter_mut();
         let Some(slot) = slots.find(|slot| slot.is(pid)) else {
             return Ok(());
@@ -262,9 +359,7 @@ impl Supervisor {
         match &mut self.phase {
             Phase::Starting(announcement @ None) => {
                 *announcement = Some(text);
-                for slot in self.slots.iter_mut().skip(1) {
-                    slot.start(&self.config, &self.logs, &self.sender)?;
-                }
+                self.start_others()?;
             }
             Phase::Starting(Some(announcement)) => {
                 let announcement = std::mem::take(announcement);
@@ -273,7 +368,11 @@ impl Supervisor {
                 } else {
                     self.announce(&announcement);
                     self.phase = Phase::Serving;
-                    self.announce_loaded();
+                    // A successor is ready from the beginning, as its predecessor has been.
+                    if !self.is_successor {
+                        operator.serves();
+                    }
+                    self.announce_loaded(operator);
                 }
             }
             Phase::Serving => tracing::info!("worker {} serves again (process {pid})", slot.number),
@@ -283,23 +382,19 @@ impl Supervisor {
     }
 
     /// Handles the report that a worker's handlers are loaded.
-    fn loaded(&mut self, pid: u32, text: String) {
-        for slot in &mut self.slots {
-            if let State::Running(worker) = &mut slot.state
-                && worker.pid() == pid
-            {
-                worker.has_loaded = true;
-                self.board.loaded(pid);
-            }
+    fn loaded(&mut self, pid: u32, text: String, operator: &mut dyn Operator) {
+        if let Some(worker) = self.worker(pid) {
+            worker.has_loaded = true;
+            self.board.loaded(pid);
         }
         if let Some(loaded) = &mut self.loaded {
             *loaded = text;
         }
-        self.announce_loaded();
+        self.announce_loaded(operator);
     }
 
     /// Announces, once, that the handlers of all workers are loaded.
-    fn announce_loaded(&mut self) {
+    fn announce_loaded(&mut self, operator: &mut dyn Operator) {
         let count = self.workers().filter(|worker| worker.has_loaded).count();
         if matches!(self.phase, Phase::Serving)
             && count == self.slots.len()
@@ -307,6 +402,9 @@ impl Supervisor {
         {
             self.board.all_loaded();
             log::announce(&self.logs.out, text);
+            if std::mem::take(&mut self.is_successor) {
+                operator.serves();
+            }
         }
     }
 
@@ -334,7 +432,7 @@ impl Supervisor {
                     let (lived, serves) = (worker.since.elapsed(), worker.serves);
                     slot.state = State::Empty;
                     self.board.ended(number);
-                    let who = format!("worker {number} (process {pid}) {}", cause(status));
+                    let who = format!("worker {number} (process {pid}) {}", exit_cause(status));
                     self.ended(index, &who, status, lived, serves);
                 }
                 Ok(None) => {}
@@ -366,6 +464,9 @@ impl Supervisor {
                 };
                 let pause = slot.back_off.died(lived);
                 slot.state = State::Away(Instant::now() + pause);
+                if pause >= SOCKETS_PAUSE {
+                    self.pause_sockets(index);
+                }
                 let when = match pause {
                     Duration::ZERO => String::new(),
                     pause => format!(" in {pause:?}"),
@@ -382,8 +483,19 @@ impl Supervisor {
         }
     }
 
+    /// Gives the connections of a worker that restarts later to the others.
+    fn pause_sockets(&self, index: usize) {
+        let Some(sockets) = &self.sockets else { return };
+        let [site, _] = sockets.files();
+        // Not a socket that it shares with others.
+        let is_own = self.slots.len() > 1 && site.len() >= self.slots.len();
+        if is_own && let Ok(part) = sockets.part(index, self.slots.len()) {
+            part.pause();
+        }
+    }
+
     /// Handles a termination signal.
-    fn stop(&mut self) {
+    fn stop(&mut self, operator: &mut dyn Operator) {
         if let Phase::Stopping { until, .. } = &mut self.phase {
             tracing::warn!("stopping immediately: received a second signal");
             *until = Instant::now() + END_PATIENCE;
@@ -392,6 +504,7 @@ impl Supervisor {
             }
         } else {
             tracing::info!("{}", self.drain.announcement());
+            operator.stops();
             self.end_all(ExitCode::SUCCESS);
         }
     }
@@ -399,14 +512,41 @@ impl Supervisor {
     /// Stops all workers gracefully.
     fn end_all(&mut self, code: ExitCode) {
         self.board.drains();
+        // Each worker closes its own when it accepts no more connections.
+        self.sockets = None;
         let until = Instant::now() + self.drain.delay + self.drain.grace + END_PATIENCE;
         self.phase = Phase::Stopping { until, code };
         for slot in &mut self.slots {
             match &slot.state {
+                // One that waits for permission to serve doesn't look at signals.
+                State::Running(worker) if self.is_held => worker.signal(Signal::KILL),
                 State::Running(worker) => worker.signal(Signal::TERM),
                 State::Empty => {}
                 State::Away(_) => slot.state = State::Empty,
             }
+        }
+    }
+
+    /// Answers whether all workers that serve have been alive since the last time, and asks them
+    /// again. One that has died is replaced, which is another matter.
+    fn pulse(&mut self, answer: &Sender<bool>) {
+        let mut are_alive = true;
+        for slot in &mut self.slots {
+            if let State::Running(worker) = &mut slot.state
+                && worker.serves
+            {
+                are_alive &= std::mem::take(&mut worker.is_alive);
+                worker.pulse();
+            }
+        }
+        // Fails if the watchdog has ended.
+        let _ = answer.send(are_alive);
+    }
+
+    /// Handles the report that the reactors of a worker run.
+    fn is_alive(&mut self, pid: u32) {
+        if let Some(worker) = self.worker(pid) {
+            worker.is_alive = true;
         }
     }
 
@@ -425,11 +565,20 @@ impl Supervisor {
     fn send(&mut self, config: String, drain: Drain) {
         for slot in &mut self.slots {
             if let State::Running(worker) = &mut slot.state {
-                worker.send(&config, &self.logs);
+                worker.send(&config);
             }
         }
         self.config = config;
         self.drain = drain;
+    }
+
+    /// Returns the worker that is the process with this ID.
+    fn worker(&mut self, pid: u32) -> Option<&mut Worker> {
+        let mut slots = self.slots.iter_mut();
+        slots.find_map(|slot| match &mut slot.state {
+            State::Running(worker) if worker.pid() == pid => Some(worker),
+            _ => None,
+        })
     }
 
     fn workers(&self) -> impl Iterator<Item = &Worker> {
@@ -441,16 +590,6 @@ impl Supervisor {
 }
 
 impl Slot {
-    fn start(&mut self, config: &str, logs: &Logs, sender: &Sender<Event>) -> anyhow::Result<()> {
-        let sender = sender.clone();
-        let reported = move |pid, report| {
-            // If the supervisor has ended, the report is not needed.
-            let _ = sender.send(Event::Reported(pid, report));
-        };
-        self.state = State::Running(Worker::start(self.number, config, logs, reported)?);
-        Ok(())
-    }
-
     /// Reports whether its worker is the process with this ID.
     fn is(&self, pid: u32) -> bool {
         matches!(&self.state, State::Running(worker) if worker.pid() == pid)

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -10,12 +10,13 @@ use std::time::Instant;
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::channel::{self, Report, ToWorker};
+use super::channel::{self, Report, Start, ToWorker};
 use super::relay;
 use super::worker_id::WorkerId;
 use crate::bundle::process_arguments;
 use crate::log::{AccessLog, Log};
 use crate::published::Reader;
+use crate::upgrade::without_internal_flags;
 
 /// This program, even if its file was replaced or removed since the start: workers of two versions
 /// could not communicate.
@@ -45,26 +46,31 @@ pub(super) struct Worker {
     pub(super) since: Instant,
     /// Whether it has reported that it serves.
     pub(super) serves: bool,
+    /// Whether it has reported that its reactors run since it was asked.
+    pub(super) is_alive: bool,
+    /// Whether it has reported that it waits for permission to serve.
+    pub(super) is_prepared: bool,
     /// Whether it has reported that its handlers are loaded.
     pub(super) has_loaded: bool,
 }
 
 impl Worker {
-    /// Starts a worker with a configuration, as `Config::handover` writes it. Calls `reported` with
-    /// its process ID and each of its reports.
+    /// Starts a worker. Calls `reported` with its process ID and each of its reports.
     ///
     /// Must be called on the main thread: a worker ends when the thread that started it ends.
     pub(super) fn start(
         number: u16,
-        config: &str,
+        start: &Start<'_>,
         logs: &Logs,
         mut reported: impl FnMut(u32, Report) + Send + 'static,
     ) -> anyhow::Result<Self> {
         let (channel, stdin) = channel::pair()?;
         let mut arguments = process_arguments().into_iter();
+        let name = arguments.next().unwrap_or_else(|| "wasgi".into());
+        let arguments = without_internal_flags(arguments);
         let mut command = Command::new(THIS_PROGRAM);
         command
-            .arg0(arguments.next().unwrap_or_else(|| "wasgi".into()))
+            .arg0(name)
             .args(WorkerId::new(number).arguments(arguments))
             .stdin(OwnedFd::from(stdin))
             .stdout(Stdio::piped())
@@ -79,6 +85,8 @@ impl Worker {
             relays: Vec::new(),
             since: Instant::now(),
             serves: false,
+            is_alive: true,
+            is_prepared: false,
             has_loaded: false,
         };
         if let Some(out) = worker.child.stdout.take() {
@@ -101,7 +109,9 @@ impl Worker {
         }
         let pid = worker.pid();
         worker.channel.listen(move |report| reported(pid, report))?;
-        worker.send(config, logs);
+        if let Err(error) = worker.channel.start(start, logs.colours) {
+            worker.tell_unsent(&error);
+        }
         Ok(worker)
     }
 
@@ -110,11 +120,34 @@ impl Worker {
     }
 
     /// Sends a configuration. A worker that cannot receive it is about to exit.
-    pub(super) fn send(&mut self, config: &str, logs: &Logs) {
-        if let Err(error) = self.channel.send(config, logs.colours) {
-            let pid = self.pid();
-            tracing::warn!("process {pid} did not accept its configuration: {error:#}");
+    pub(super) fn send(&mut self, config: &str) {
+        if let Err(error) = self.channel.send(config) {
+            self.tell_unsent(&error);
         }
+    }
+
+    /// Permits a held worker to serve.
+    pub(super) fn serve(&mut self) {
+        if let Err(error) = self.channel.serve() {
+            self.tell_unsent(&error);
+        }
+    }
+
+    /// Makes it leave its sockets to other processes. One that can't be told exits by a signal.
+    pub(super) fn leave(&mut self) {
+        if self.channel.leave().is_err() {
+            self.signal(Signal::TERM);
+        }
+    }
+
+    fn tell_unsent(&self, error: &anyhow::Error) {
+        let pid = self.pid();
+        tracing::warn!("process {pid} did not accept its configuration: {error:#}");
+    }
+
+    /// Asks whether its reactors run. A worker that can't receive it is about to exit.
+    pub(super) fn pulse(&mut self) {
+        let _ = self.channel.pulse();
     }
 
     /// Asks for its state. A worker that can't receive it is about to exit.
@@ -150,40 +183,5 @@ impl Drop for Worker {
         // Both do nothing if the exit was already collected.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Describes how a process ended.
-pub(super) fn cause(status: ExitStatus) -> String {
-    let Some(signal) = status.signal() else {
-        return format!("ended with exit status {}", status.code().unwrap_or(0));
-    };
-    let name = signal_hook::low_level::signal_name(signal).unwrap_or("of no name");
-    let core = if status.core_dumped() {
-        ", and left a core dump"
-    } else {
-        ""
-    };
-    format!("was killed by signal {signal} ({name}){core}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cause_names_status_or_signal() {
-        // Encoded as by `wait`: a status in the second byte, a signal in the first (wait(2)).
-        for (raw, expected) in [
-            (0, "ended with exit status 0"),
-            (1 << 8, "ended with exit status 1"),
-            (9, "was killed by signal 9 (SIGKILL)"),
-            (
-                6 | 0x80,
-                "was killed by signal 6 (SIGABRT), and left a core dump",
-            ),
-        ] {
-            assert_eq!(cause(ExitStatus::from_raw(raw)), expected);
-        }
     }
 }

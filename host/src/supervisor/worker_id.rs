@@ -46,13 +46,18 @@ impl WorkerId {
             .context("can't request a signal for the supervisor's exit")?;
         // Checked after the call above: if the supervisor ended before it, no signal is sent.
         ensure!(
-            getppid() == Pid::from_raw(self.supervisor),
+            self.has_supervisor(),
             "worker {} has no supervisor: process {} is not its parent (`--worker` is for \
              supervisors only)",
             self.number,
             self.supervisor
         );
         Ok(())
+    }
+
+    /// Reports whether the supervisor runs.
+    pub fn has_supervisor(self) -> bool {
+        getppid() == Pid::from_raw(self.supervisor)
     }
 }
 

@@ -94,8 +94,8 @@ pub(crate) fn usage(test: &str, defaults: &Options) -> String {
     } = defaults;
     format!(
         "Usage: cargo xtask {test} [OPTIONS] [-- FLAGS]\n\n\
-         \x20 --count N        the number of files, or of folders [default: {count}]\n\
-         \x20 --every-ms N     the interval between files, or reloads, in ms [default: {}]\n\
+         \x20 --count N        the number of files, folders or requests [default: {count}]\n\
+         \x20 --every-ms N     the interval of files, reloads or upgrades, in ms [default: {}]\n\
          \x20 --seed N         the seed of the hostile files [default: {seed}]\n\
          \x20 --within-ms N    the time limit of a page, in ms [default: {}]\n\
          \x20 --minutes N      the duration of the load [default: {}]\n\

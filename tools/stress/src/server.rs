@@ -109,7 +109,15 @@ impl Site {
         self.folder.join("aside")
     }
 
-    fn cache(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    pub(crate) fn cache(&self) -> PathBuf {
         self.folder.join("code")
     }
 

@@ -6,14 +6,10 @@ use super::{ACCEPTS_PER_TURN, Reactor};
 use crate::server::bind::BACKLOG;
 use crate::server::listener::Listener;
 
-/// How long an idle connection may begin a last request after the server has begun to drain: many
-/// times the pause of a client that uses its connection all the time. The connection of a client
-/// that doesn't is closed, as it is after the idle timeout.
-const LAST_REQUEST_TIME: Duration = Duration::from_millis(500);
-
 impl Reactor {
-    /// Accepts no further connection, and one more request of those that are idle.
-    pub(super) fn drain(&mut self) {
+    /// Accepts no further connection, and one more request of those that are idle, if it begins
+    /// within `idle_time`.
+    pub(super) fn drain(&mut self, idle_time: Duration) {
         self.draining = true;
         // Those that the kernel has already connected expect a response. Clients that connect
         // meanwhile don't delay the end: no more are accepted than the kernel's queue can hold.
@@ -26,7 +22,7 @@ impl Reactor {
         for listener in self.listeners.drain(..) {
             listener.close(self.poll.registry());
         }
-        let until = self.cx.now + LAST_REQUEST_TIME;
+        let until = self.cx.now + idle_time;
         for place in self.places() {
             if let Some(connection) = self.connections.get_mut(place) {
                 connection.drain(until);

@@ -3,12 +3,14 @@
 //! - [`TlsOptions`]: `[tls]` in `wasgi.toml`.
 //! - `certificate`: the files, and the current certificate.
 //! - `watch`: replaces the current certificate when the files change.
+//! - `tickets`: the keys of session tickets.
 //! - `session`: one connection, without its socket.
 //!
 //! rustls implements the protocol, versions 1.2 and 1.3. This module doesn't use sockets.
 
 mod certificate;
 mod session;
+mod tickets;
 mod watch;
 
 use std::net::SocketAddr;
@@ -25,6 +27,7 @@ use self::certificate::{Current, Files};
 pub(super) use self::session::{
     Failed, HELD_BYTES, Opened, RECORD_BYTES, SEAL_BYTES, SEALED_BYTES, Session,
 };
+pub(crate) use self::tickets::Tickets;
 use self::watch::Follow;
 use crate::file_watch::FileWatch;
 
@@ -71,7 +74,10 @@ impl Tls {
     /// # Errors
     ///
     /// Fails if a file is missing or invalid, or the options are inconsistent.
-    pub(super) fn start(options: &TlsOptions) -> anyhow::Result<Option<Self>> {
+    pub(super) fn start(
+        options: &TlsOptions,
+        tickets: Option<Arc<Tickets>>,
+    ) -> anyhow::Result<Option<Self>> {
         let files = match (&options.cert, &options.key) {
             (Some(cert), Some(key)) => Files {
                 cert: cert.clone(),
@@ -84,18 +90,22 @@ impl Tls {
             }
             (None, None) => return Ok(None),
         };
+        let tickets = match tickets {
+            Some(tickets) => tickets,
+            None => Arc::new(Tickets::new()?),
+        };
         // Take the stamps before reading the files, so that a change in between is detected.
         let stamps = files.stamps();
         let current = Arc::new(Current::new(files.load()?));
         Ok(Some(Self {
-            config: Arc::new(config(current.clone())?),
+            config: Arc::new(config(current.clone(), tickets)?),
             _watch: Follow { files, current }.start(stamps)?,
         }))
     }
 }
 
 /// Returns the configuration for all connections.
-fn config(current: Arc<Current>) -> anyhow::Result<ServerConfig> {
+fn config(current: Arc<Current>, tickets: Arc<Tickets>) -> anyhow::Result<ServerConfig> {
     let provider = Arc::new(ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -105,7 +115,7 @@ fn config(current: Arc<Current>) -> anyhow::Result<ServerConfig> {
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     // Session tickets contain the whole session state: the server stores nothing, and reactors
     // share no table.
-    config.ticketer = ring::Ticketer::new().context("no key for session tickets")?;
+    config.ticketer = tickets;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
 }

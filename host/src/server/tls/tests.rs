@@ -35,7 +35,11 @@ fn server() -> (Arc<ServerConfig>, CertificateDer<'static>) {
     let folder = folder();
     let key = make_certificate(folder.path()).load().expect("it is good");
     let certificate = key.cert[0].clone();
-    let config = config(Arc::new(Current::new(key))).expect("settings");
+    let config = config(
+        Arc::new(Current::new(key)),
+        Arc::new(Tickets::new().expect("random numbers")),
+    )
+    .expect("settings");
     (Arc::new(config), certificate)
 }
 
@@ -361,12 +365,12 @@ fn what_can_not_be_served_with_is_said_at_the_start() {
         ..TlsOptions::default()
     };
     assert!(
-        Tls::start(&options(&files.cert, &files.key))
+        Tls::start(&options(&files.cert, &files.key), None)
             .expect("it is good")
             .is_some()
     );
     assert!(
-        Tls::start(&TlsOptions::default())
+        Tls::start(&TlsOptions::default(), None)
             .expect("no TLS")
             .is_none()
     );
@@ -392,7 +396,7 @@ fn what_can_not_be_served_with_is_said_at_the_start() {
             "--tls-cert",
         ),
     ] {
-        let error = Tls::start(&options).expect_err(expected);
+        let error = Tls::start(&options, None).expect_err(expected);
         assert!(format!("{error:#}").contains(expected), "{error:#}");
     }
 }
@@ -406,7 +410,7 @@ fn dropping_the_watch_ends_it_at_once() {
         key: Some(files.key),
         ..TlsOptions::default()
     };
-    let tls = Tls::start(&options).expect("it is good");
+    let tls = Tls::start(&options, None).expect("it is good");
     let before = Instant::now();
     drop(tls);
     assert!(before.elapsed() < Duration::from_secs(1));

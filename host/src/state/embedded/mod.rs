@@ -15,7 +15,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::operation::Failure;
 use super::queue::Queue;
@@ -33,20 +33,44 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// database takes to open.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a process that has released the database doesn't open it itself: its successor, which
+/// is connected to it, tries at once.
+const YIELD_TIME: Duration = Duration::from_secs(1);
+
+/// The maximum pause while another process has the lock.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
+/// The failure of operations that have waited for too long.
+const NOT_OPENED: &str = "no process has opened the store's database in time";
+
 /// Serves a queue until it is closed.
 pub(super) fn run(folder: &Path, queue: &Queue) {
     let mut pause = MIN_PAUSE;
     let mut last = String::new();
+    let mut why = NOT_OPENED.to_owned();
+    let mut yields_until: Option<Instant> = None;
     loop {
+        if queue.take_release() {
+            yields_until = Instant::now().checked_add(YIELD_TIME);
+        }
+        let yields = yields_until.is_some_and(|until| Instant::now() < until);
         // A panic, in a damaged database for instance, must not leave requests without an answer.
-        let served = catch_unwind(AssertUnwindSafe(|| serve(folder, queue)));
+        let served = catch_unwind(AssertUnwindSafe(|| serve(folder, queue, yields)));
         let served = served.unwrap_or_else(|_| Err("the store's thread has panicked".into()));
         match served {
             Ok(Served::Ended) => {
                 pause = MIN_PAUSE;
                 last.clear();
+                NOT_OPENED.clone_into(&mut why);
             }
-            Ok(Served::Busy) => pause = (pause * 2).min(Duration::from_millis(100)),
+            Ok(Served::Busy) => pause = (pause * 2).min(BUSY_PAUSE),
+            Ok(Served::Foreign(reason)) => {
+                pause = (pause * 2).min(BUSY_PAUSE);
+                if why != reason {
+                    tracing::info!("state: {reason}: waiting for it to end");
+                }
+                why = reason;
+            }
             Err(why) => {
                 pause = (pause * 2).min(MAX_PAUSE);
                 if why != last {
@@ -59,8 +83,7 @@ pub(super) fn run(folder: &Path, queue: &Queue) {
         if queue.is_closed() {
             break;
         }
-        let why = "no process has opened the store's database in time";
-        queue.fail_older_than(PATIENCE, &Failure::new(why));
+        queue.fail_older_than(PATIENCE, &Failure(why.clone()));
         std::thread::sleep(pause);
     }
     queue.fail_older_than(Duration::ZERO, &super::queue::stopping());
@@ -72,14 +95,25 @@ enum Served {
     Ended,
     /// Another process has the lock, and doesn't listen yet or no longer.
     Busy,
+    /// Another process has the lock, and can't be used. It may be one that is about to be replaced
+    /// by another version.
+    Foreign(String),
 }
 
-fn serve(folder: &Path, queue: &Queue) -> Result<Served, String> {
-    match Database::open(folder) {
+/// Serves a queue, as the owner or as a client of the owner; not as the owner if `yields`.
+fn serve(folder: &Path, queue: &Queue, yields: bool) -> Result<Served, String> {
+    let opened = match yields {
+        true => Err(OpenError::Locked),
+        false => Database::open(folder),
+    };
+    match opened {
         Ok(database) => owner::run(&database, folder, queue).map(|()| Served::Ended),
         Err(OpenError::Failed(why)) => Err(why),
         Err(OpenError::Locked) => match socket::connect(folder) {
-            Ok(stream) => client::run(&stream, queue).map(|()| Served::Ended),
+            Ok(stream) => Ok(match client::run(&stream, queue) {
+                Ok(()) => Served::Ended,
+                Err(why) => Served::Foreign(why),
+            }),
             Err(error)
                 if matches!(
                     error.kind(),

@@ -106,10 +106,13 @@ pub(super) fn run(database: &Database, folder: &Path, queue: &Queue) -> Result<(
 }
 
 impl Owner<'_> {
-    /// Executes operations that write, until the queue is closed and empty, or the disk fails.
+    /// Executes operations that write, until the queue is closed and empty, another process is to
+    /// open the database, or the disk fails.
     fn write(&self) -> Result<(), String> {
         loop {
-            let is_over = |is_closed| is_closed || self.is_over.load(Ordering::Acquire);
+            let is_over = |is_closed| {
+                is_closed || self.queue.is_released() || self.is_over.load(Ordering::Acquire)
+            };
             let jobs = self.queue.take(Which::Writes, None, is_over);
             if jobs.is_empty() {
                 return Ok(());
