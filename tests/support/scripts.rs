@@ -103,6 +103,9 @@ impl Language {
         once.call_once(|| {
             let site = Site::new();
             site.write_handler(name, script);
+            // On a slow machine with all tests at once.
+            let settings = "[compile]\nwall-time = \"30m\"\ncpu-time = \"30m\"\n";
+            fs::write(site.path().join("wasgi.toml"), settings).expect("written");
             compile(&site);
         });
     }

@@ -15,6 +15,7 @@ import http.client
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ ROOT = HERE.parent.parent.parent
 SDK = ROOT / "guest-sdk/python"
 
 # The time limit for the server to compile a handler on a busy machine, in seconds.
-COMPILE_SECONDS = 300
+COMPILE_SECONDS = 600
 
 # The sizes, in bytes, of an upload that Django stores in a file, and of one near the server's
 # default limit.
@@ -354,7 +355,9 @@ def make_site(name: str, site: Path) -> Path:
     (site / "html").mkdir()
     # The next request should see what Django stored in its database.
     reuse = f"[handlers.{name}]\nreuse = 1000\n" if name == "django" else ""
-    (site / "wasgi.toml").write_text(reuse)
+    # Not less than COMPILE_SECONDS.
+    compiling = '[compile]\nwall-time = "10m"\ncpu-time = "10m"\n'
+    (site / "wasgi.toml").write_text(compiling + reuse)
     return site
 
 
@@ -373,14 +376,16 @@ def served(name: str, framework: Framework, folder: Path, work: Path, wasgi: Pat
         deadline = time.monotonic() + COMPILE_SECONDS
         while not port and time.monotonic() < deadline:
             line = server.stdout.readline()
+            if not line:
+                raise Failure(f"the server has ended: {(folder / 'log.txt').read_text()}")
             found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
             port = int(found[1]) if found else 0
         site = Site(port, name)
-        while time.monotonic() < deadline:
-            if site.ask("GET", framework.warm[0]).status != 503:
-                break
-            time.sleep(0.5)
         try:
+            while site.ask("GET", framework.warm[0]).status == 503:
+                if time.monotonic() > deadline:
+                    raise Failure(f"not compiled after {COMPILE_SECONDS} s")
+                time.sleep(0.5)
             framework.check(site)
         except Failure as failure:
             log.flush()
@@ -400,6 +405,9 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep environments that are there")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FRAMEWORKS))
     options = parser.parse_args()
+    # As an exception, so that a running server is ended as well.
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit("ended by a signal"))
     failed = 0
     for name in options.names or FRAMEWORKS:
         try:
