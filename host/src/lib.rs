@@ -22,6 +22,7 @@ mod file_stamp;
 mod file_watch;
 pub mod gateway;
 mod grants;
+mod host_name;
 mod hurl;
 mod log;
 mod loopback;

@@ -32,6 +32,7 @@ mod files;
 mod generated;
 mod grants;
 mod hostile;
+mod hosts;
 mod http;
 mod isolation;
 mod javascript;

@@ -25,7 +25,12 @@ pub(crate) struct Certificate {
 impl Certificate {
     /// Creates a certificate and writes it, replacing an existing one.
     pub(crate) fn make(folder: &Path) -> Certificate {
-        let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
+        Certificate::make_for(folder, NAME)
+    }
+
+    /// Creates a certificate for a name and writes it, replacing an existing one.
+    pub(crate) fn make_for(folder: &Path, name: &str) -> Certificate {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
         let certificate = Certificate {
             cert: folder.join("cert.pem"),
             key: folder.join("key.pem"),
@@ -82,9 +87,24 @@ impl TlsClient {
         TlsClient::in_pieces(addr, trusted, b"", usize::MAX)
     }
 
+    /// Connects to a host of this name. The handshake happens with the first bytes.
+    pub(crate) fn connect_to(addr: SocketAddr, name: &str, trusted: &Certificate) -> TlsClient {
+        TlsClient::new(addr, name, trusted, b"", usize::MAX)
+    }
+
     /// Sends `before` unencrypted, then uses TLS in writes of at most this size.
     pub(crate) fn in_pieces(
         addr: SocketAddr,
+        trusted: &Certificate,
+        before: &[u8],
+        piece_bytes: usize,
+    ) -> TlsClient {
+        TlsClient::new(addr, NAME, trusted, before, piece_bytes)
+    }
+
+    fn new(
+        addr: SocketAddr,
+        name: &str,
         trusted: &Certificate,
         before: &[u8],
         piece_bytes: usize,
@@ -97,7 +117,7 @@ impl TlsClient {
         let config = ClientConfig::builder()
             .with_root_certificates(trusted.roots())
             .with_no_client_auth();
-        let name = ServerName::try_from(NAME).expect("a name");
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
         let connection = ClientConnection::new(Arc::new(config), name).expect("a client");
         let socket = Pieces {
             socket,
@@ -136,8 +156,13 @@ impl TlsClient {
 
     /// Sends a GET as the last request on this connection and returns the response.
     pub(crate) fn get(&mut self, target: &str) -> io::Result<String> {
+        self.get_from("test", target)
+    }
+
+    /// Sends a GET to a host as the last request on this connection and returns the response.
+    pub(crate) fn get_from(&mut self, host: &str, target: &str) -> io::Result<String> {
         self.send(format!(
-            "GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+            "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
         ))?;
         Ok(String::from_utf8_lossy(&self.rest()?).into_owned())
     }

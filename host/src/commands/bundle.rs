@@ -74,13 +74,19 @@ fn make(arguments: &cli::Bundle) -> anyhow::Result<()> {
         );
     }
     let config = &resolved.config;
+    if let Some(host) = config.hosts.names().next() {
+        bail!(
+            "hosts.{host}: a bundle is one site, without virtual hosts: bundle the folder of each, \
+             which is a site by itself"
+        );
+    }
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
     log::install(
         errors.clone(),
         log::LEVEL,
         terminal::has_colours(&std::io::stderr()),
     );
-    let checked = check_folders(config.site.root(), config.site.handlers(), &overlaps);
+    let checked = check_folders(config, &overlaps);
     errors.flush();
     checked?;
     let output = output(arguments, config)?;

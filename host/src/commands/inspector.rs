@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use crate::admin::{Inspect, Inspection, Phase, ProcessStatus};
 use crate::engine::{Engine, Program};
+use crate::host_name;
 use crate::metrics::{Snapshot, Value as Metric, collect_process};
 use crate::policy::Handlers;
 use crate::published::Published;
-use crate::registry::{Describe, Handler, Registry};
+use crate::registry::{Describe, Handler, Pending, Problem, Registry};
 use crate::server::{ServerView, Settings};
 
 /// A view of a serving process. Clones share it.
@@ -56,20 +57,29 @@ impl Inspector {
     pub(super) fn inspection(&self) -> Inspection {
         let registry = self.registry.current();
         let settings = self.settings.current();
-        let handlers = settings.policies.handlers();
-        let served = registry.handlers().iter();
-        let served = served.map(|handler| self.handler(&registry, handler, handlers));
-        let pending = registry.pending().iter().map(|pending| {
-            json!({
-                "name": pending.name,
-                "route": pending.route.to_string(),
-                "file": pending.file,
-                "state": "loading",
-            })
-        });
-        let problems = registry.problems().iter().map(|problem| {
-            json!({"file": problem.file, "kind": problem.kind.as_str(), "text": problem.text})
-        });
+        let hosts = settings
+            .hosts
+            .as_ref()
+            .map_or(&[][..], |table| table.hosts());
+        let of_hosts = hosts.iter().map(|host| (host.registry(), host.policies()));
+        let sites: Vec<_> = [(registry, &settings.policies)]
+            .into_iter()
+            .chain(of_hosts)
+            .collect();
+        let (mut handlers, mut problems) = (Vec::new(), Vec::new());
+        for (registry, policies) in &sites {
+            let served = registry.handlers().iter();
+            let served = served.map(|one| handler(registry, one, policies.handlers()));
+            let pending = registry.pending().iter();
+            handlers.extend(served.chain(pending.map(|one| loading(registry, one))));
+            problems.extend(registry.problems().iter().map(|one| problem(registry, one)));
+        }
+        let registries = sites.iter().map(|(registry, _)| &**registry);
+        let mut metrics = self.metrics(registries);
+        for host in hosts {
+            let name = host_name::full_name(Some(host.name()), "");
+            host.others().collect(&name, &mut metrics);
+        }
         Inspection {
             process: ProcessStatus {
                 pid: std::process::id(),
@@ -77,19 +87,19 @@ impl Inspector {
                 connections: self.server.connections(),
                 instance_memory_bytes: self.engine.memory_used(),
             },
-            handlers: served.chain(pending).collect(),
-            problems: problems.collect(),
+            handlers,
+            problems,
             failures: self.server.failures(),
-            metrics: self.metrics(&registry),
+            metrics,
         }
     }
 
-    fn metrics(&self, registry: &Registry<Program>) -> Snapshot {
+    fn metrics<'r>(&self, registries: impl Iterator<Item = &'r Registry<Program>>) -> Snapshot {
         let gauge = |count: usize| Metric::Gauge(count as f64);
         let mut all = Snapshot::default();
         collect_process(&mut all);
         self.server.others().collect("", &mut all);
-        for handler in registry.handlers() {
+        for handler in registries.flat_map(Registry::handlers) {
             let name = &*handler.name;
             handler.usage.counts.collect(name, &mut all);
             let usage = &handler.usage;
@@ -114,30 +124,52 @@ impl Inspector {
         );
         all
     }
+}
 
-    fn handler(
-        &self,
-        registry: &Registry<Program>,
-        handler: &Handler<Program>,
-        tables: &Handlers,
-    ) -> Value {
-        // An application is a folder, whose size says nothing.
-        let file = registry.folder().join(&handler.file).metadata();
-        let file = file.ok().filter(std::fs::Metadata::is_file);
-        let table = tables.table_of(&handler.name);
-        json!({
-            "name": *handler.name,
-            "route": handler.route.to_string(),
-            "file": handler.file,
-            "state": "served",
-            "kind": Describe::kind(&handler.program),
-            "version": handler.version.to_string(),
-            "file-bytes": file.map(|file| file.len()),
-            "in-flight": handler.usage.permits.taken(),
-            "imports": handler.program.imports(),
-            "grants": table.map_or(json!({}), |(_, table)| json!(table.grants().names())),
-        })
+/// Describes a handler that is served.
+fn handler(registry: &Registry<Program>, handler: &Handler<Program>, tables: &Handlers) -> Value {
+    // An application is a folder, whose size says nothing.
+    let file = registry.folder().join(&handler.file).metadata();
+    let file = file.ok().filter(std::fs::Metadata::is_file);
+    let (_, name) = host_name::split(&handler.name);
+    let table = tables.table_of(name);
+    let value = json!({
+        "name": *handler.name,
+        "route": registry.shown(&handler.route),
+        "file": handler.file,
+        "state": "served",
+        "kind": Describe::kind(&handler.program),
+        "version": handler.version.to_string(),
+        "file-bytes": file.map(|file| file.len()),
+        "in-flight": handler.usage.permits.taken(),
+        "imports": handler.program.imports(),
+        "grants": table.map_or(json!({}), |(_, table)| json!(table.grants().names())),
+    });
+    with_host(registry, value)
+}
+
+/// Describes a handler that is loaded for the first time.
+fn loading(registry: &Registry<Program>, pending: &Pending) -> Value {
+    let value = json!({
+        "name": pending.name,
+        "route": registry.shown(&pending.route),
+        "file": pending.file,
+        "state": "loading",
+    });
+    with_host(registry, value)
+}
+
+fn problem(registry: &Registry<Program>, problem: &Problem) -> Value {
+    let value = json!({"file": problem.file, "kind": problem.kind.as_str(), "text": problem.text});
+    with_host(registry, value)
+}
+
+/// Adds the virtual host that something belongs to.
+fn with_host(registry: &Registry<Program>, mut value: Value) -> Value {
+    if let (Some(host), Some(members)) = (registry.host(), value.as_object_mut()) {
+        members.insert("host".to_owned(), host.into());
     }
+    value
 }
 
 impl Inspect for Inspector {

@@ -10,6 +10,7 @@ mod deps;
 mod dev;
 mod doctor;
 mod events;
+mod hosts;
 mod inspector;
 mod keeper;
 mod new;

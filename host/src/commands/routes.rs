@@ -3,10 +3,12 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use super::hosts;
 use super::site::{check_folders, route_table, warn_of_unknown_handlers};
 use crate::cli;
 use crate::engine::Engine;
 use crate::grants;
+use crate::host_name;
 use crate::log::{self, Log};
 use crate::policy::Budget;
 use crate::policy::Handlers;
@@ -31,7 +33,7 @@ pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
         log::LEVEL,
         terminal::has_colours(&std::io::stderr()),
     );
-    check_folders(site.root(), site.handlers(), &overlaps)?;
+    check_folders(&config, &overlaps)?;
     let engine = Engine::new(&Budget::default(), &config.compile, site.code_cache())?
         .with_runtime(site.runtime().as_deref());
     // A script may need its variables to be imported.
@@ -40,6 +42,16 @@ pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
     let mut routes = route_table(site.root(), &registry);
     add_grants(&mut routes, &config.handlers);
     warn_of_unknown_handlers(&config.handlers, &registry);
+    for (name, host, policies) in config.policies_of_hosts()? {
+        let site = &host.site;
+        hosts::check_folders(&name, site.root(), site.handlers())?;
+        let engine = engine.with_policies(policies);
+        let registry = reload::scan_host_once(site.handlers(), &name, &engine).registry();
+        let mut of_host = route_table(site.root(), &registry);
+        add_grants(&mut of_host, &host.handlers);
+        warn_of_unknown_handlers(&host.handlers, &registry);
+        routes.append(of_host);
+    }
     let shown = if arguments.json {
         printable::json(&format!("{:#}\n", routes.json())).to_string()
     } else {
@@ -62,7 +74,8 @@ pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
 /// Adds the grants of each handler, and those that it lacks for its imports.
 fn add_grants(routes: &mut RouteTable, handlers: &Handlers) {
     for row in &mut routes.rows {
-        let name = match row.route.trim_start_matches('/') {
+        let (_, route) = host_name::split(&row.route);
+        let name = match route.trim_start_matches('/') {
             "" => "index",
             name => name,
         };

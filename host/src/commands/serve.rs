@@ -96,7 +96,7 @@ fn start_as(
     log::install(errors.clone(), config.server.log_level.into(), colours);
     log::set_format(config.server.log_format);
     let several = config.server.processes > 1;
-    let result = check_folders(config.site.root(), config.site.handlers(), &overlaps)
+    let result = check_folders(&config, &overlaps)
         .and_then(|()| Log::start_for_access("access", std::io::stdout(), &config.log))
         .and_then(|out| {
             out.set_format(config.server.log_format);
@@ -299,6 +299,7 @@ fn supervise(start: Start<'_>, logs: Logs) -> anyhow::Result<ExitCode> {
     };
     let access = logs.access.clone();
     config.policies()?;
+    config.policies_of_hosts()?;
     let announced = admin_line(opened.admin.as_ref()).unwrap_or_default();
     let Opened {
         sockets, tickets, ..
@@ -317,6 +318,7 @@ fn supervise(start: Start<'_>, logs: Logs) -> anyhow::Result<ExitCode> {
     let apply = move |config: &Config| {
         // Each worker reads the secrets itself. One that is not available is an error here already.
         config.policies()?;
+        config.policies_of_hosts()?;
         of_access.set_target(&config.server.access_log, &config.log)?;
         log::set_limits(&config.log);
         of_access.set_limits(&config.log);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use signal_hook::consts::SIGXFSZ;
 
+use super::hosts::{FirstLoads, RunningHosts};
 use super::inspector::{Inspector, Progress};
 use super::projects;
 use super::site::{route_table, warn_of_unknown_handlers};
@@ -27,7 +28,7 @@ use crate::registry::{Registry, RouteTable, Row, RowState};
 use crate::reload::projects::Projects;
 use crate::reload::{self, OnHandler, OnPages, PagesChange, Reload, Started};
 use crate::server::tls::Tickets;
-use crate::server::{Drain, Listen, Pulse, Server, Settings, Sockets};
+use crate::server::{Drain, Listen, Pulse, Server, ServerView, Settings, Sockets};
 use crate::state::Store;
 use crate::static_files::Pages;
 use crate::traces::Tracer;
@@ -73,13 +74,16 @@ pub(super) struct Entry {
 /// A service before it listens.
 pub(super) struct Prepared<'s> {
     registry: &'s Published<Registry<Program>>,
+    hosts: &'s RunningHosts,
     store: &'s Store,
 }
 
 impl Prepared<'_> {
     /// Waits until all handlers that exist are loaded or have failed to load, or until `is_over`.
     pub(super) fn load_all(&self, is_over: impl Fn() -> bool) {
-        while !self.registry.current().pending().is_empty() && !is_over() {
+        let is_loading =
+            || !self.registry.current().pending().is_empty() || self.hosts.are_loading();
+        while is_loading() && !is_over() {
             thread::sleep(LOAD_POLL);
         }
     }
@@ -108,6 +112,11 @@ pub(super) struct Controls {
     store: Store,
     progress: Arc<Progress>,
     handlers: Arc<Mutex<Following>>,
+    hosts: Arc<RunningHosts>,
+    /// The server, once it has been started.
+    server: Arc<OnceLock<ServerView>>,
+    /// Whether virtual hosts are served.
+    has_hosts: bool,
 }
 
 /// The folder of handlers that is served.
@@ -161,9 +170,41 @@ impl Service {
         }
         let scan = reload::list(handlers, projects);
         let registry = Arc::new(Published::new(scan.registry()));
-        let settings = config.settings()?;
+        let mut settings = config.settings()?;
         engine.set_policies(settings.policies.clone());
+        let loads = config.compile.processes();
+        let hosts = Arc::new(RunningHosts::new(&engine, loads));
         let progress = Arc::new(Progress::default());
+        let announced = Arc::new(OnceLock::new());
+        let (of_start, registry_then) = (announced.clone(), registry.clone());
+        let is_quiet = config.server.log_level < Verbosity::Info;
+        let progress_then = progress.clone();
+        let hosts_then = hosts.clone();
+        let has_hosts = dev.is_none();
+        let hosts_count = match has_hosts {
+            true => config.hosts.names().count(),
+            false => 0,
+        };
+        let first = FirstLoads::new(1 + hosts_count, move |started| {
+            progress_then.loaded();
+            let mut routes = registry_then.current().route_table();
+            routes.append(hosts_then.routes());
+            let mut lines = started_lines(started, of_start.get(), routes);
+            if is_quiet {
+                // Keep the last line, which concludes the startup.
+                lines.drain(..lines.trim_end().rfind('\n').map_or(0, |at| at + 1));
+            }
+            on_started(printable::report(&lines).to_string());
+        });
+        let next_hosts = has_hosts.then(|| hosts.prepare(config, Some(&first)));
+        if let Some(next) = next_hosts.transpose()? {
+            (settings.hosts, _) = hosts.replace(next, config)?;
+        } else if !config.hosts.is_empty() {
+            tracing::warn!(
+                "wasgi dev serves the folders of [site] and no virtual hosts: `wasgi dev FOLDER` \
+                 serves those of one"
+            );
+        }
         let controls = Controls {
             settings: Arc::new(Published::new(settings)),
             pages: Arc::new(Pages::open(root, config.page_options())?),
@@ -177,28 +218,16 @@ impl Service {
                 folder: handlers.to_owned(),
                 reload: None,
             })),
+            hosts: hosts.clone(),
+            server: Arc::default(),
+            has_hosts,
         };
         let pages = controls.pages.clone();
-        let announced = Arc::new(OnceLock::new());
-        let (of_start, registry_then) = (announced.clone(), registry.clone());
-        let is_quiet = config.server.log_level < Verbosity::Info;
-        let progress_then = progress.clone();
-        let on_started = Box::new(move |started| {
-            progress_then.loaded();
-            let routes = registry_then.current().route_table();
-            let mut lines = started_lines(started, of_start.get(), routes);
-            if is_quiet {
-                // Keep the last line, which concludes the startup.
-                lines.drain(..lines.trim_end().rfind('\n').map_or(0, |at| at + 1));
-            }
-            on_started(printable::report(&lines).to_string());
-        });
-        let loads = config.compile.processes();
         let options = reload::ReloadOptions {
             on_pages: Some(on_pages(pages, dev.cloned())),
             pages_are_urgent: dev.is_some(),
             on_handler: dev.cloned().map(on_handler),
-            on_started: Some(on_started),
+            on_started: Some(Box::new(move |started| first.done(started))),
             loads,
             ..Default::default()
         };
@@ -207,14 +236,20 @@ impl Service {
         controls.following().reload = Some(reload);
         before_listening(&Prepared {
             registry: &registry,
+            hosts: &hosts,
             store: &controls.store,
         })?;
         let tracer = Tracer::start()?;
+        let certificates = match has_hosts {
+            true => config.hosts.certificates(),
+            false => Vec::new(),
+        };
         let listen = Listen {
             sockets: entry.sockets,
             options: &config.server,
             tls: &config.tls,
             tickets: entry.tickets,
+            host_certificates: &certificates,
             dev,
             tracer: tracer.as_ref(),
         };
@@ -226,8 +261,11 @@ impl Service {
             controls.pages.clone(),
             access_log.current(),
         )?;
+        // Cannot fail: the cell is set only here.
+        let _ = controls.server.set(server.view());
         engine.enable_overflow_pool(&config.budget);
-        let routes = route_table(root, &registry.current());
+        let mut routes = route_table(root, &registry.current());
+        routes.append(hosts.routes());
         let (scheme, addr) = (server.scheme().as_str(), server.addr());
         let shown = match is_quiet {
             true => routes.problems_alone().to_string(),
@@ -288,6 +326,7 @@ impl Service {
         if let Some(reload) = &self.controls.following().reload {
             reload.announced();
         }
+        self.controls.hosts.announced();
     }
 
     /// See [`Controls::warn_of_unknown_handlers`].
@@ -353,6 +392,7 @@ impl Service {
                 if let Some(reload) = &self.controls.following().reload {
                     reload.hurry();
                 }
+                self.controls.hosts.hurry();
                 return;
             }
             let elapsed = start.elapsed();
@@ -376,6 +416,7 @@ impl Drop for Service {
         // A server that is being stopped loads nothing more.
         let reload = self.controls.following().reload.take();
         drop(reload);
+        self.controls.hosts.stop();
         // Otherwise the next start would check the database as after a crash.
         self.controls.store.close();
         if let Some(tracer) = &self.tracer {
@@ -402,7 +443,14 @@ impl Controls {
     /// Fails if a secret or a granted folder is not available, or if a handler of the other version
     /// can't be loaded. Then nothing has changed.
     pub(super) fn apply(&self, config: &Config) -> anyhow::Result<()> {
-        let settings = config.settings()?;
+        let mut settings = config.settings()?;
+        let next_hosts = self.has_hosts.then(|| self.hosts.prepare(config, None));
+        let next_hosts = next_hosts.transpose()?;
+        if let Some(server) = self.server.get()
+            && self.has_hosts
+        {
+            server.set_host_certificates(&config.hosts.certificates())?;
+        }
         self.access_log
             .set_target(&config.server.access_log, &config.log)?;
         let has_same_grants = (settings.policies).grants_like(&self.settings.current().policies);
@@ -411,6 +459,13 @@ impl Controls {
             let is_same = following.folder == config.site.handlers();
             (is_same, following.reload.is_some())
         };
+        // A host that is no longer served is dropped at the end, because its threads may take long.
+        let mut _dropped = None;
+        if let Some(next) = next_hosts {
+            let (table, dropped) = self.hosts.replace(next, config)?;
+            settings.hosts = table;
+            _dropped = Some(dropped);
+        }
         if is_same && (is_followed || has_same_grants) {
             self.engine.set_policies(settings.policies.clone());
             if let Some(reload) = &self.following().reload
@@ -481,7 +536,7 @@ fn build_projects(config: &Config, has_lines: bool) -> anyhow::Result<Option<Pro
 }
 
 /// Returns the function that is called after changes of pages.
-fn on_pages(pages: Arc<Pages>, dev: Option<Arc<Dev>>) -> OnPages {
+pub(super) fn on_pages(pages: Arc<Pages>, dev: Option<Arc<Dev>>) -> OnPages {
     Box::new(move |change| {
         if change == PagesChange::Replaced {
             pages.reopen();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-use crate::config::unknown_handlers;
+use crate::config::{Config, unknown_handlers};
 use crate::engine::Program;
 use crate::policy::Handlers;
 use crate::printable;
@@ -12,16 +12,16 @@ use crate::registry::{self, RouteTable, shadowed_pages};
 use crate::reload;
 
 /// Checks that the site has at least one of its folders. One of them may be missing, and be added
-/// later; if both are missing, the path is wrong. Logs a missing folder, and the `overlaps` that
-/// are allowed.
-pub(super) fn check_folders(
-    root: &Path,
-    handlers: &Path,
-    overlaps: &[String],
-) -> anyhow::Result<()> {
+/// later; if both are missing, the path is wrong, unless requests are only for virtual hosts. Logs
+/// a missing folder, and the `overlaps` that are allowed.
+pub(super) fn check_folders(config: &Config, overlaps: &[String]) -> anyhow::Result<()> {
     for overlap in overlaps {
         tracing::warn!("{overlap}");
     }
+    if !config.site.default_host {
+        return Ok(());
+    }
+    let (root, handlers) = (config.site.root(), config.site.handlers());
     let (root_shown, handlers_shown) = (root.display(), handlers.display());
     match (root.is_dir(), handlers.is_dir()) {
         (true, true) => {}
@@ -42,7 +42,7 @@ pub(super) fn check_folders(
 }
 
 /// Describes what exists instead of a folder.
-fn missing(folder: &Path) -> &'static str {
+pub(super) fn missing(folder: &Path) -> &'static str {
     if folder.exists() {
         "a file, not a folder"
     } else {
@@ -56,13 +56,15 @@ pub(super) fn warn_of_unknown_handlers(
     registry: &registry::Registry<Program>,
 ) {
     let known = registry.handler_names();
+    let host = registry.host();
+    let front = host.map_or(String::new(), |host| format!("hosts.{host}."));
     for (name, nearest) in unknown_handlers(handlers, &known) {
         let shown = printable::one_line(name);
         match nearest {
             Some(nearest) => tracing::warn!(
-                "handlers.{shown}: no such handler; did you mean handlers.{nearest}?"
+                "{front}handlers.{shown}: no such handler; did you mean {front}handlers.{nearest}?"
             ),
-            None => tracing::warn!("handlers.{shown}: no such handler"),
+            None => tracing::warn!("{front}handlers.{shown}: no such handler"),
         }
     }
 }

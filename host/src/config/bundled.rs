@@ -23,6 +23,10 @@ const OWN: [(&str, &str); 3] = [
     ("site.build", "the results of all builds"),
 ];
 
+/// Why a bundle can't have virtual hosts.
+const NO_HOSTS: &str = "a bundle is one site, without virtual hosts: serve each host's bundle by \
+                        its own server, behind a proxy";
+
 /// Verifies and unpacks a bundle as the operator's configuration says.
 ///
 /// # Errors
@@ -61,6 +65,7 @@ pub(super) fn draft(bundle: &Unpacked, operator: Option<Contents>) -> Result<Dra
             let why = "belongs into the operator's file, which --config names, not into a bundle";
             return Err(Complaint::new(key, why).at(*line).in_file(&shown));
         }
+        refuse_hosts(&read).map_err(|complaint| complaint.in_file(&shown))?;
         draft.config = read.config;
         let lines = read.lines.into_iter();
         draft.origins = lines
@@ -72,6 +77,14 @@ pub(super) fn draft(bundle: &Unpacked, operator: Option<Contents>) -> Result<Dra
         put(&mut draft, operator);
     }
     Ok(draft)
+}
+
+/// Refuses virtual hosts, which have folders that are not in a bundle.
+pub(super) fn refuse_hosts(read: &Contents) -> Result<(), Complaint> {
+    match read.lines.iter().find(|(key, _)| key.starts_with("hosts.")) {
+        Some((key, line)) => Err(Complaint::new(key, NO_HOSTS).at(*line)),
+        None => Ok(()),
+    }
 }
 
 /// Sets the keys of the operator's file.

@@ -23,6 +23,7 @@ pub(super) fn check(config: &Config) -> Result<(), Complaint> {
         }
     }
     handlers(config)?;
+    hosts(config)?;
     if let Some(Err(error)) = config.bundle.public_key.as_deref().map(PublicKey::parse) {
         return Err(Complaint::new("bundle.public-key", error.to_string()));
     }
@@ -43,7 +44,7 @@ fn companions(config: &Config) -> Result<(), Complaint> {
             "tls.redirect-http",
             tls.redirect_http.is_some(),
             "tls.cert",
-            cert,
+            cert || !config.hosts.certificates().is_empty(),
         ),
         (
             "tls.redirect-port",
@@ -62,6 +63,19 @@ fn companions(config: &Config) -> Result<(), Complaint> {
             let why = format!("has no effect without {other}");
             return Err(Complaint::new(key, why));
         }
+    }
+    Ok(())
+}
+
+/// Checks the virtual hosts: each as the site that it is.
+fn hosts(config: &Config) -> Result<(), Complaint> {
+    config.hosts.check(config.tls.cert.is_some())?;
+    if config.hosts.is_empty() && !config.site.default_host {
+        let why = "no request would be served without [hosts]: add the table of a host";
+        return Err(Complaint::new("site.default-host", why));
+    }
+    for (name, host) in config.of_hosts()? {
+        check(&host).map_err(|complaint| complaint.of_host(&name))?;
     }
     Ok(())
 }

@@ -36,6 +36,12 @@ impl Complaint {
         Self::new(format!("handlers.{table}"), format!("{key}: {why}"))
     }
 
+    /// Makes it an error in the table of a virtual host.
+    pub(super) fn of_host(mut self, name: &str) -> Self {
+        self.key = format!("hosts.{name}.{}", self.key);
+        self
+    }
+
     pub(super) fn at(mut self, line: usize) -> Self {
         self.line = Some(line);
         self

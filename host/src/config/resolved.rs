@@ -87,6 +87,7 @@ impl ResolvedConfig {
             let text = file::text(path, true)?.unwrap_or_default();
             let read = file::read(&text).map_err(|complaint| complain(complaint.in_file(path)));
             let mut read = read?;
+            bundled::refuse_hosts(&read).map_err(|complaint| complain(complaint.in_file(path)))?;
             if let Some(folder) = path.parent() {
                 read.config.start_at(folder);
             }
@@ -161,6 +162,7 @@ impl ResolvedConfig {
         path: &Path,
     ) -> Result<Self, Complaint> {
         draft.config.site.settle(site);
+        draft.config.hosts.settle(site);
         draft.config.state.settle(site);
         check::yield_defaults(&mut draft.config, |key| draft.origins.contains_key(key));
         check::check(&draft.config)
@@ -181,7 +183,15 @@ fn place(
     bundle: Option<&Unpacked>,
     complaint: Complaint,
 ) -> Complaint {
-    match (origins.get(&complaint.key), bundle) {
+    let fronts = std::iter::successors(Some(&*complaint.key), |key| {
+        // A key in a host's table: the file's lines are known for the table.
+        let is_of_host = key.starts_with("hosts.");
+        key.rsplit_once('.')
+            .filter(|_| is_of_host)
+            .map(|(front, _)| front)
+    });
+    let origin = fronts.into_iter().find_map(|key| origins.get(key));
+    match (origin, bundle) {
         (Some(Origin::File(line)), _) => complaint.at(*line).in_file(file),
         (Some(Origin::Bundle(line)), Some(bundle)) => {
             let file = bundle.path().join(FILE_NAME);

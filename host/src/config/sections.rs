@@ -7,17 +7,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::complaint::Complaint;
+use super::hosts::Hosts;
 use super::site::{self, Site};
 use crate::file_stamp::FileStamp;
 use crate::file_watch::Stamps;
-use crate::policy::{Budget, Handlers, Policies};
+use crate::policy::{Budget, Handler, Handlers, Policies};
 use crate::state::Store;
 use crate::{
     admin, bundle, content, engine, grants, http1, log, machine, server, state, static_files,
 };
 
 /// The complete configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// The folders of the site.
     pub site: Site,
@@ -39,6 +40,8 @@ pub struct Config {
     pub compile: engine::compile::CompileOptions,
     /// The settings for individual handlers.
     pub handlers: Handlers,
+    /// The virtual hosts.
+    pub hosts: Hosts,
     /// Where the key-value buckets of handlers are stored.
     pub state: state::StateOptions,
     /// The limits of key-value buckets.
@@ -85,6 +88,7 @@ impl Config {
         visitor.section("compile", &mut self.compile);
         visitor.section("budget", &mut self.budget);
         visitor.tables("handlers", &mut self.handlers);
+        visitor.tables("hosts", &mut self.hosts);
         visitor.section("state", &mut self.state);
         visitor.section("state", &mut self.buckets);
         visitor.section("pages", &mut self.pages);
@@ -129,13 +133,13 @@ impl Config {
             request_id: self.server.request_id,
             compress: self.compress,
             server_field: self.server.server_field,
+            hosts: None,
         })
     }
 
     /// Returns the states of the files of all secrets. Must be called before they are read.
     pub fn secret_stamps(&self) -> Stamps {
-        let tables = self.handlers.iter();
-        let grants = tables.map(|(_, handler)| handler.grants());
+        let grants = self.tables().map(|handler| handler.grants());
         let files = grants.flat_map(|grants| grants.secret_files());
         files.map(FileStamp::of_path).collect()
     }
@@ -152,9 +156,15 @@ impl Config {
     /// Returns the folder of the embedded store, if a handler may use it or it exists.
     pub(super) fn state_in_use(&self) -> Option<&Path> {
         let folder = self.state.used_folder()?;
-        let mut tables = self.handlers.iter();
-        let is_granted = tables.any(|(_, handler)| !handler.key_value.is_empty());
+        let is_granted = self.tables().any(|handler| !handler.key_value.is_empty());
         (is_granted || folder.exists()).then_some(folder)
+    }
+
+    /// Returns the settings of individual handlers, of virtual hosts, too.
+    fn tables(&self) -> impl Iterator<Item = &Handler> {
+        let of_hosts = self.hosts.iter().flat_map(|(_, host)| host.handlers.iter());
+        let all = self.handlers.iter().chain(of_hosts);
+        all.map(|(_, handler)| handler)
     }
 
     /// Returns a handle on the store of key-value buckets, which is not opened yet.
@@ -166,6 +176,7 @@ impl Config {
     pub(super) fn start_at(&mut self, folder: &Path) {
         self.site.start_at(folder);
         self.admin.start_at(folder);
+        self.hosts.start_at(folder);
         self.bundle.start_at(|path| site::within(folder, path));
         if let Some(state) = &mut self.state.folder {
             *state = site::within(folder, state);

@@ -30,6 +30,9 @@ pub struct Site {
     /// Whether the server starts even if the folder of pages contains the handlers or `wasgi.toml`,
     /// so that visitors can read them. A private key is never allowed there.
     pub allow_overlap: bool,
+    /// Whether the site itself answers requests to hosts that are no virtual hosts. Otherwise they
+    /// get 421 (Misdirected Request).
+    pub default_host: bool,
     /// The maximum disk space of compiled handlers, in bytes; the least recently used are removed.
     /// 2 GiB: some thousand small handlers, or thirty Python applications.
     #[serde(rename = "code-cache-size", with = "units::size")]
@@ -45,6 +48,7 @@ impl Default for Site {
             runtime: None,
             build: false,
             allow_overlap: false,
+            default_host: true,
             code_cache_bytes: 2 << 30,
         }
     }

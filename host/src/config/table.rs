@@ -6,8 +6,12 @@
 //! writes it).
 
 mod handlers;
+#[cfg(test)]
+mod hosts;
 
 pub(super) use handlers::HANDLER_KEYS;
+#[cfg(test)]
+pub(super) use hosts::HOST_KEYS;
 
 use super::Config;
 use super::key::FlagKind::*;
@@ -88,6 +92,10 @@ pub(crate) const KEYS: &[Key<Config>] = &[
         .doc(
             "whether the server starts if the folder of pages contains more than pages; see below",
         ),
+    key("site.default-host", at!(site.default_host)).doc(
+        "whether the folders of `[site]` answer requests to hosts that have no table in \
+         [`[hosts]`](hosts.md); otherwise they get 421 (Misdirected Request)",
+    ),
     key("site.code-cache-size", at!(site.code_cache_bytes))
         .restart()
         .size(MIB, size::MAX_BYTES)
@@ -466,6 +474,10 @@ pub(crate) const KEYS: &[Key<Config>] = &[
     key("handlers.*", at!(handlers)).unset("nothing").doc(
         "a table for one handler, under the name that `wasgi routes` shows, without its first \
              slash; `\"*\"` applies to handlers without a table",
+    ),
+    key("hosts.*", at!(hosts)).unset("nothing").doc(
+        "a table for one [virtual host](hosts.md), under its name: `example.com`, `*.example.com` \
+         for all names with one label in place of `*`, or an address",
     ),
     key("state.folder", at!(state.folder))
         .unset("the site's `state`")

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::hosts::{Changed, Hosts};
 use crate::admin::AdminAddr;
 use crate::grants::{BucketOptions, FolderOptions, HostOptions, SecretSource};
 use crate::log::{AccessTarget, LogFormat, Verbosity};
@@ -102,7 +103,7 @@ macro_rules! only_in_files {
 only_in_files!(String, proxy::Fields, Vec<Rule>, Handlers);
 only_in_files!(BTreeMap<String, String>, BTreeMap<String, SecretSource>, Vec<FolderOptions>);
 only_in_files!(Vec<HostOptions>);
-only_in_files!(AdminAddr);
+only_in_files!(AdminAddr, Hosts, Changed, Vec<String>);
 only_in_files!(Vec<BucketOptions>);
 
 impl Field for AccessTarget {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::host_name;
 use crate::state::{BucketId, check_bucket_name};
 
 /// A bucket, as written in `wasgi.toml`: `"NAME"` or `{ name = "NAME", shared = "NAME" }`.
@@ -33,11 +34,14 @@ impl BucketOptions {
         }
     }
 
-    /// Returns its identifier in the store, for a handler.
+    /// Returns its identifier in the store, for the handler with this full name. A virtual host
+    /// shares none with others.
     pub(super) fn id(&self, handler: &str) -> BucketId {
         match self {
             Self::Own(name) => BucketId::of_handler(handler, name),
-            Self::Shared(shared) => BucketId::shared(&shared.shared),
+            Self::Shared(shared) => {
+                BucketId::shared(&format!("{}{}", host_name::front(handler), shared.shared))
+            }
         }
     }
 
@@ -79,5 +83,12 @@ mod tests {
         assert_ne!(own("x").id("a"), own("x").id("b"));
         assert_eq!(shared("a", "x").id("a"), shared("b", "x").id("b"));
         assert_ne!(shared("x", "x").id("a"), own("x").id("a"));
+        let of_host = ["//a.test/a", "//b.test/a", "a"].map(|name| shared("a", "x").id(name));
+        let own = ["//a.test/a", "//b.test/a", "a"].map(|name| own("x").id(name));
+        let all: std::collections::BTreeSet<_> = of_host.iter().chain(&own).collect();
+        assert_eq!(all.len(), 6, "{all:?}");
+        for id in all {
+            assert_eq!(BucketId::parse(id.as_str()).as_ref(), Ok(id));
+        }
     }
 }

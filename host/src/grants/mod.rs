@@ -22,6 +22,7 @@ mod variable;
 
 use std::fmt;
 
+use crate::host_name;
 use crate::state::BucketId;
 
 pub(crate) use bucket::BucketOptions;
@@ -33,12 +34,19 @@ pub(crate) use outbound::{
 pub(crate) use secret::SecretSource;
 pub(crate) use table::GrantTable;
 
-/// Returns the line of `wasgi.toml` that begins a handler's table.
+/// Returns the line of `wasgi.toml` that begins the table of a handler, which has this full name.
 pub(crate) fn table_header(handler: &str) -> String {
+    let (host, handler) = host_name::split(handler);
+    let front = host.map_or(String::new(), |host| format!("hosts.{}.", toml_key(host)));
+    format!("[{front}handlers.{}]", toml_key(handler))
+}
+
+/// Returns a key of TOML, in quotes if it needs them.
+fn toml_key(key: &str) -> String {
     let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    match !handler.is_empty() && handler.bytes().all(is_bare) {
-        true => format!("[handlers.{handler}]"),
-        false => format!("[handlers.{}]", toml::Value::from(handler)),
+    match !key.is_empty() && key.bytes().all(is_bare) {
+        true => key.to_owned(),
+        false => toml::Value::from(key).to_string(),
     }
 }
 
@@ -98,7 +106,7 @@ impl Grants {
         &self.buckets
     }
 
-    /// Returns the bucket that `handler` has under a name, if it is granted.
+    /// Returns the bucket that the handler with this full name has under a name, if it is granted.
     pub(crate) fn bucket(&self, handler: &str, name: &str) -> Option<BucketId> {
         let bucket = self.buckets.iter().find(|bucket| bucket.name() == name)?;
         Some(bucket.id(handler))
@@ -129,14 +137,19 @@ mod tests {
             ("users/[id]", "[handlers.\"users/[id]\"]"),
             ("", "[handlers.\"\"]"),
             ("a b", "[handlers.\"a b\"]"),
+            (
+                "//a.test/users/[id]",
+                "[hosts.\"a.test\".handlers.\"users/[id]\"]",
+            ),
         ] {
             assert_eq!(table_header(name), header);
             let table: toml::Table = toml::from_str(header).expect("good");
-            assert!(
-                table["handlers"]
-                    .as_table()
-                    .is_some_and(|it| it.contains_key(name))
-            );
+            let (host, name) = host_name::split(name);
+            let site = host.map_or(&table, |host| {
+                table["hosts"][host].as_table().expect("a table")
+            });
+            let handlers = site["handlers"].as_table();
+            assert!(handlers.is_some_and(|it| it.contains_key(name)));
         }
     }
 }

@@ -12,6 +12,14 @@ use prometheus_client::registry::{Registry, Unit};
 use super::handler::BOUNDS_MICROS;
 use super::snapshot::{Snapshot, Value};
 use super::table::{METRICS, MetricKind, MetricUnit};
+use crate::host_name;
+
+/// The label with the name of a handler.
+const HANDLER: &str = "handler";
+
+/// The label with the name of a virtual host, as it is in the configuration. Values of the site
+/// itself don't have it.
+const HOST: &str = "host";
 
 /// A format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,14 +94,27 @@ impl Collector for All {
             let (name, help) = (metric.name, metric.help);
             let mut encoder = encoder.encode_descriptor(name, help, unit.as_ref(), kind)?;
             for (labels, value) in values {
-                let names = metric.labels.iter().copied();
-                let labels: Vec<(&str, &str)> =
-                    names.zip(labels.iter().map(String::as_str)).collect();
+                let labels = named(metric.labels, labels);
                 encode_value(encoder.encode_family(&labels)?, value)?;
             }
         }
         Ok(())
     }
+}
+
+/// Returns labels with their names. The full name of a handler of a virtual host becomes two.
+fn named<'l>(names: &[&'l str], values: &'l [String]) -> Vec<(&'l str, &'l str)> {
+    let mut labels = Vec::with_capacity(names.len() + 1);
+    for (name, value) in names.iter().zip(values) {
+        if *name != HANDLER {
+            labels.push((*name, value.as_str()));
+            continue;
+        }
+        let (host, handler) = host_name::split(value);
+        labels.push((HANDLER, handler));
+        labels.extend(host.map(|host| (HOST, host)));
+    }
+    labels
 }
 
 fn encode_value(mut encoder: MetricEncoder<'_>, value: &Value) -> Result<(), fmt::Error> {
@@ -187,6 +208,35 @@ mod tests {
             ("x-application/openmetrics-text", Format::Text),
         ] {
             assert_eq!(Format::for_accept(accept), format, "{accept}");
+        }
+    }
+
+    #[test]
+    fn a_virtual_host_is_a_label_of_its_own() {
+        let mut snapshot = Snapshot::default();
+        for name in [
+            "shop",
+            "//a.test/shop",
+            "//a.test/",
+            "//*.b.test/users/[id]",
+        ] {
+            let counts = HandlerCounts::default();
+            counts.request(200, Duration::from_millis(3), 0, 70);
+            counts.collect(name, &mut snapshot);
+        }
+        for format in [Format::Text, Format::OpenMetrics] {
+            let text = encode(snapshot.clone(), format).expect("encoded");
+            for labels in [
+                r#"{handler="shop",code="2xx"}"#,
+                r#"{handler="shop",host="a.test",code="2xx"}"#,
+                r#"{handler="",host="a.test",code="2xx"}"#,
+                r#"{handler="users/[id]",host="*.b.test",code="2xx"}"#,
+            ] {
+                let series = format!("wasgi_http_requests_total{labels} 1");
+                assert!(text.contains(&series), "{series}: {text}");
+            }
+            // Pages have no processor time.
+            assert!(!text.contains(r#"wasgi_handler_cpu_seconds_total{handler="",host"#));
         }
     }
 }

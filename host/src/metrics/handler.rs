@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::shard::Sharded;
 use super::snapshot::{Snapshot, Value};
+use crate::host_name;
 
 /// The upper bounds of the buckets of durations, in microseconds: from a fresh instance to a
 /// handler's wall time.
@@ -106,7 +107,8 @@ impl HandlerCounts {
         }
     }
 
-    /// Adds the counts to a snapshot, under the name of a handler; empty for requests without one.
+    /// Adds the counts to a snapshot, under the full name of a handler; empty for requests without
+    /// one, or `//HOST/` for those to a virtual host.
     pub(crate) fn collect(&self, handler: &str, into: &mut Snapshot) {
         for part in self.0.all() {
             for (class, counts) in CLASSES.iter().zip(&part.classes) {
@@ -123,7 +125,7 @@ impl HandlerCounts {
             }
             let sent = Value::Counter(load(&part.sent_bytes) as f64);
             into.add("wasgi_http_response", &[handler], sent);
-            if !handler.is_empty() {
+            if !host_name::split(handler).1.is_empty() {
                 let received = Value::Counter(load(&part.received_bytes) as f64);
                 into.add("wasgi_http_request_body", &[handler], received);
                 let seconds = Value::Counter(load(&part.computed_nanos) as f64 / 1e9);

@@ -70,6 +70,11 @@ impl Handlers {
             .map(|(name, handler)| (name.as_str(), handler))
     }
 
+    /// Reports whether no handler has a table.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Changes each table. `change` also gets its name.
     pub fn change(&mut self, mut change: impl FnMut(&str, &mut Handler)) {
         for (name, handler) in &mut self.0 {

@@ -9,6 +9,7 @@ mod handlers;
 use std::sync::Arc;
 
 use crate::grants::{GrantError, GrantTable, Grants};
+use crate::host_name;
 
 pub use budget::Budget;
 pub use handlers::{Handler, Handlers};
@@ -79,9 +80,14 @@ impl Policies {
         self.grants == other.grants && (self.grants.is_empty() || names(self) == names(other))
     }
 
-    /// Returns the policy of the handler called `name`.
+    /// Returns the policy of the handler called `name`, which may be a full name. These must be the
+    /// policies of its virtual host.
     pub fn for_handler(&self, name: &str) -> Policy {
         let fresh = Policy::new(self.budget, 1);
+        if self.handlers.is_empty() {
+            return fresh;
+        }
+        let (_, name) = host_name::split(name);
         match self.handlers.table_of(name) {
             Some((table, handler)) => Policy {
                 grants: self.grants.get(table).cloned(),

@@ -12,7 +12,8 @@ use crate::router::Route;
 #[derive(Debug)]
 pub(crate) struct Handler<P> {
     /// The file's path in the handlers folder without its extension: `hello`, `users/[id]`,
-    /// `api/index`. The log and the access log use it to identify the handler.
+    /// `api/index`; for a virtual host with its name in front: `//example.com/hello`. The log and
+    /// the access log use it to identify the handler.
     pub name: Arc<str>,
     /// The route that the handler serves.
     pub route: Route,

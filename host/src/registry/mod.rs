@@ -16,7 +16,8 @@ mod shadow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::router::{MatchedBy, RequestPath, Table};
+use crate::host_name;
+use crate::router::{MatchedBy, RequestPath, Route, Table};
 
 pub(crate) use handler::{Handler, Usage, Version};
 pub(crate) use pending::{Claim, Pending, Step};
@@ -29,6 +30,8 @@ pub(crate) use shadow::shadowed_pages;
 #[derive(Debug)]
 pub(crate) struct Registry<P> {
     folder: PathBuf,
+    /// The virtual host that the folder belongs to.
+    host: Option<Arc<str>>,
     table: Table<Target<P>>,
     /// The routes of pending handlers that claim only requests that nothing else answers.
     rest: Table<Arc<Pending>>,
@@ -101,11 +104,31 @@ impl<P> Registry<P> {
         problems.sort();
         Registry {
             folder,
+            host: None,
             table,
             rest,
             handlers: served,
             pending,
             problems,
+        }
+    }
+
+    /// Makes the snapshot that of a virtual host, which has the names of its handlers.
+    pub(crate) fn of_host(mut self, host: Arc<str>) -> Registry<P> {
+        self.host = Some(host);
+        self
+    }
+
+    /// Returns the virtual host that the folder belongs to.
+    pub(crate) fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    /// Returns a route as it is shown: with the virtual host, if the folder belongs to one.
+    pub(crate) fn shown(&self, route: &Route) -> String {
+        match &self.host {
+            Some(host) => format!("//{host}{route}"),
+            None => route.to_string(),
         }
     }
 
@@ -166,13 +189,12 @@ impl<P> Registry<P> {
         &self.problems
     }
 
-    /// Returns the names of all handlers whose files exist, whether they are loaded or not.
+    /// Returns the names of all handlers whose files exist, whether they are loaded or not; without
+    /// the virtual host.
     pub(crate) fn handler_names(&self) -> Vec<String> {
-        let served = self
-            .handlers()
-            .iter()
-            .map(|handler| handler.name.to_string());
-        let pending = self.pending().iter().map(|pending| pending.name.clone());
+        let in_folder = |name: &str| host_name::split(name).1.to_owned();
+        let served = self.handlers().iter().map(|one| in_folder(&one.name));
+        let pending = self.pending().iter().map(|one| in_folder(&one.name));
         let broken = self.problems().iter();
         let broken = broken.filter_map(|problem| problem.name(self.folder()).map(str::to_owned));
         served.chain(pending).chain(broken).collect()
@@ -219,7 +241,6 @@ impl Registry<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::router::Route;
 
     #[test]
     fn a_match_divides_the_path() {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::handler::Version;
+use crate::host_name;
 use crate::printable;
 use crate::router::Route;
 
@@ -85,6 +86,12 @@ impl Problem {
 }
 
 impl Problem {
+    /// Adds the virtual host that the file belongs to.
+    pub(crate) fn of_host(mut self, host: Option<&str>) -> Problem {
+        self.text = host_name::of_host(host, self.text);
+        self
+    }
+
     /// Reports whether the file could not be loaded or read.
     pub(crate) fn keeps_from_loading(&self) -> bool {
         matches!(

@@ -17,7 +17,7 @@ pub(crate) trait Describe {
 }
 
 /// The routes, each with its handler, and the problems.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RouteTable {
     /// One row per handler, sorted by route.
     pub rows: Vec<Row>,
@@ -28,7 +28,7 @@ pub(crate) struct RouteTable {
 /// One route.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Row {
-    /// `/users/[id]`.
+    /// `/users/[id]`, or `//example.com/users/[id]` of a virtual host.
     pub route: String,
     /// The file, prefixed with the folder as it was configured.
     pub file: String,
@@ -60,7 +60,7 @@ pub(crate) enum RowState {
 impl RouteTable {
     pub(super) fn from_registry<P: Describe>(registry: &Registry<P>) -> RouteTable {
         let row = |handler: &super::Handler<P>| Row {
-            route: handler.route.to_string(),
+            route: registry.shown(&handler.route),
             file: problem::label(registry.folder(), handler.file.as_ref()),
             kind: handler.program.kind().to_owned(),
             imports: handler.program.imports(),
@@ -70,7 +70,7 @@ impl RouteTable {
         };
         let mut rows: Vec<Row> = registry.handlers().iter().map(|h| row(h)).collect();
         rows.extend(registry.pending().iter().map(|pending| Row {
-            route: pending.route.to_string(),
+            route: registry.shown(&pending.route),
             file: problem::label(registry.folder(), pending.file.as_ref()),
             kind: "-".to_owned(),
             imports: Vec::new(),
@@ -84,7 +84,7 @@ impl RouteTable {
         rows.extend(registry.problems().iter().filter_map(|problem| {
             let route = problem.broken_route(registry.folder())?;
             Some(Row {
-                route: route.to_string(),
+                route: registry.shown(&route),
                 file: problem.file.clone(),
                 kind: "-".to_owned(),
                 imports: Vec::new(),
@@ -167,6 +167,12 @@ impl RouteTable {
 }
 
 impl RouteTable {
+    /// Appends the routes and problems of another site: a virtual host.
+    pub(crate) fn append(&mut self, other: RouteTable) {
+        self.rows.extend(other.rows);
+        self.problems.extend(other.problems);
+    }
+
     /// Returns a table of the problems without the routes.
     pub(crate) fn problems_alone(&self) -> RouteTable {
         RouteTable {

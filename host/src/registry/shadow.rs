@@ -26,7 +26,8 @@ pub(crate) fn shadowed_pages<P>(pages: &Path, registry: &Registry<P>) -> Vec<Pro
             let by = problem::label(registry.folder(), handler.as_ref());
             let text = format!("hidden by {by}, which has the same path: rename one of the two");
             let file = problem::label(pages, &page);
-            problems.push(Problem::new(file, ProblemKind::ShadowedPage, &text));
+            let problem = Problem::new(file, ProblemKind::ShadowedPage, &text);
+            problems.push(problem.of_host(registry.host()));
         }
     }
     problems.sort();

@@ -67,9 +67,11 @@ pub(crate) use later::{Later, Renewal};
 pub(crate) use listing::{EXTENSIONS, applications, find_projects, handler_files, scripts};
 pub(crate) use load::LoadTimes;
 pub(crate) use loader::{Load, LoadRequest};
-pub(crate) use options::{HandlerEvent, OnHandler, ReloadOptions, Started};
+pub(crate) use options::{HandlerEvent, OnHandler, OnStarted, ReloadOptions, Started};
 pub(crate) use pages::{OnPages, PagesChange};
-pub(crate) use scan::{Scan, list, list_built, scan_once, scan_until};
+pub(crate) use scan::{
+    Scan, list, list_built, list_of_host, scan_host_once, scan_once, scan_until,
+};
 pub(crate) use shortage::Shortage;
 pub(crate) use source::MAX_HANDLER_BYTES;
 pub(crate) use watch::{Watch, WatchEvent};

@@ -38,20 +38,28 @@ impl<P> fmt::Debug for Scan<P> {
 /// handlers. [`Reload::start`](super::Reload::start) continues from there.
 /// The `projects`, if given, are built from now on.
 pub(crate) fn list<P>(folder: &Path, projects: Option<Projects>) -> Scan<P> {
-    let clock = SystemTime::now();
-    let mut slots = Slots::new(folder, Capacity::new(workers().get(), LOADS.get()));
-    if let Some(projects) = projects {
-        slots.build_with(projects);
-    }
-    slots.look(Trust::AtOnce, Instant::now(), &mut |_| {});
-    Scan { slots, clock }
+    list_after(folder, |slots| {
+        if let Some(projects) = projects {
+            slots.build_with(projects);
+        }
+    })
+}
+
+/// Lists the handlers folder of a virtual host as [`list`] does.
+pub(crate) fn list_of_host<P>(folder: &Path, host: &str) -> Scan<P> {
+    list_after(folder, |slots| slots.belong_to(host))
 }
 
 /// Lists the handlers folder as [`list`] does, with the results of earlier builds of its projects.
 pub(crate) fn list_built<P>(folder: &Path, builds: Places) -> Scan<P> {
+    list_after(folder, |slots| slots.serve_built(builds))
+}
+
+/// Lists the handlers folder after `prepare` was called.
+fn list_after<P>(folder: &Path, prepare: impl FnOnce(&mut Slots<P>)) -> Scan<P> {
     let clock = SystemTime::now();
     let mut slots = Slots::new(folder, Capacity::new(workers().get(), LOADS.get()));
-    slots.serve_built(builds);
+    prepare(&mut slots);
     slots.look(Trust::AtOnce, Instant::now(), &mut |_| {});
     Scan { slots, clock }
 }
@@ -62,6 +70,11 @@ pub(crate) fn scan_once<L: Load>(folder: &Path, loader: &L) -> Scan<L::Program> 
     scan_until(folder, loader, &|| false)
 }
 
+/// Lists the handlers folder of a virtual host and loads its files as [`scan_once`] does.
+pub(crate) fn scan_host_once<L: Load>(folder: &Path, host: &str, loader: &L) -> Scan<L::Program> {
+    load_all(list_of_host(folder, host), loader, &|| false)
+}
+
 /// Lists the handlers folder once and loads its files as [`scan_once`] does, but begins no further
 /// load once `is_over` returns true.
 pub(crate) fn scan_until<L: Load>(
@@ -69,7 +82,15 @@ pub(crate) fn scan_until<L: Load>(
     loader: &L,
     is_over: &(dyn Fn() -> bool + Sync),
 ) -> Scan<L::Program> {
-    let mut scan = list(folder, None);
+    load_all(list(folder, None), loader, is_over)
+}
+
+/// Loads the files that were listed, several at a time.
+fn load_all<L: Load>(
+    mut scan: Scan<L::Program>,
+    loader: &L,
+    is_over: &(dyn Fn() -> bool + Sync),
+) -> Scan<L::Program> {
     let jobs = scan.slots.queue.take_all();
     let workers = workers().get().min(jobs.len());
     let jobs = Mutex::new(jobs.into_iter());

@@ -22,6 +22,7 @@ use super::options::HandlerEvent;
 use super::queue::{Capacity, Position, Queue, SLICE};
 use super::settle::{FileState, Hint, Settle};
 use super::slot::{Since, Slot, Work};
+use crate::host_name::full_name;
 use crate::metrics::Counter;
 use crate::permits::Permits;
 use crate::registry::{Handler, Pending, Problem, ProblemKind, Registry, Usage, Version, label};
@@ -44,6 +45,8 @@ pub(super) struct Slots<P> {
     /// Absolute.
     path: PathBuf,
     given: PathBuf,
+    /// The virtual host that the folder belongs to.
+    host: Option<Arc<str>>,
     slots: HashMap<Shape, Slot<P>>,
     settle: Settle,
     /// Jobs to run; at most one per slot.
@@ -103,6 +106,7 @@ impl<P> Slots<P> {
             // Fails only for an empty path, or if the current folder no longer exists.
             path: std::path::absolute(given).unwrap_or_else(|_| given.to_owned()),
             given: given.to_owned(),
+            host: None,
             slots: HashMap::new(),
             settle: Settle::default(),
             queue: Queue::new(capacity),
@@ -120,6 +124,11 @@ impl<P> Slots<P> {
             was_listed: false,
             quiet: true,
         }
+    }
+
+    /// Makes the folder that of a virtual host, whose name is in the names of its handlers.
+    pub(super) fn belong_to(&mut self, host: &str) {
+        self.host = Some(host.into());
     }
 
     /// Returns the absolute path of the folder.
@@ -202,6 +211,11 @@ impl<P> Slots<P> {
             builds: self.builds.as_ref(),
         };
         let mut listing = listing::list(folder, visit);
+        if let Some(host) = &self.host {
+            for found in &mut listing.handlers {
+                found.name = full_name(Some(host), &found.name);
+            }
+        }
         for found in &listing.handlers {
             self.consider(found, trust, now);
         }
@@ -446,7 +460,8 @@ impl<P> Slots<P> {
             self.record(|| HandlerEvent::Began { name, file });
         }
         if job.stage == Stage::Load && !self.has_started() {
-            let file = label(Path::new(""), Path::new(&job.file));
+            let file = full_name(self.host.as_deref(), &job.file);
+            let file = label(Path::new(""), Path::new(&file));
             self.changes.push(match position {
                 Some(Position { number, of }) => format!("compiling {file} ({number} of {of}) …"),
                 None => format!("compiling {file} again …"),
@@ -464,7 +479,11 @@ impl<P> Slots<P> {
     pub(super) fn registry(&self) -> Registry<P> {
         let handlers = self.serving().cloned();
         let pending = self.pending().cloned().collect();
-        Registry::new(self.given.clone(), handlers, pending, self.problems())
+        let registry = Registry::new(self.given.clone(), handlers, pending, self.problems());
+        match &self.host {
+            Some(host) => registry.of_host(host.clone()),
+            None => registry,
+        }
     }
 
     /// Returns how `registry` differs from the current state.
@@ -503,7 +522,9 @@ impl<P> Slots<P> {
     /// Returns the problems, sorted.
     fn problems(&self) -> Vec<Problem> {
         let failures = self.slots.values().filter_map(|slot| slot.failure.as_ref());
-        let mut problems: Vec<Problem> = failures.chain(&self.complaints).cloned().collect();
+        let problems = failures.chain(&self.complaints).cloned();
+        let problems = problems.map(|problem| problem.of_host(self.host.as_deref()));
+        let mut problems: Vec<Problem> = problems.collect();
         problems.sort();
         problems
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::access_log::AccessLog;
 use super::calls::{CallId, Calls, Running};
 use super::date::Date;
+use super::hosts::{HostViews, VirtualHost};
 use super::lanes::LaneRole;
 use super::options::Settings;
 use super::proxy;
@@ -20,6 +21,7 @@ use super::request_span;
 use super::shared::Shared;
 use super::transport::SCRATCH_BYTES;
 use super::wall_clock::WallClock;
+use crate::content::CompressOptions;
 use crate::dev::{Dev, Report};
 use crate::engine::{Call, Program};
 use crate::gateway::{Environ, Exchange, Failure, Origin};
@@ -29,7 +31,7 @@ use crate::permits::Permits;
 use crate::published;
 use crate::registry::{Handler, Match, Pending, Registry, Step, Target};
 use crate::router::{MatchedBy, NotAbsolute, Oddity, RequestPath};
-use crate::static_files::{Answer, Content};
+use crate::static_files::{Answer, Content, Pages};
 use crate::traces::RequestTrace;
 
 /// The time after which a rejected client may retry, in seconds: `Retry-After`.
@@ -53,6 +55,8 @@ pub(super) struct Context {
     pub(super) spare: Vec<u8>,
     shared: Arc<Shared>,
     registry: published::Reader<Registry<Program>>,
+    /// The routes of the virtual hosts.
+    hosts: HostViews,
     /// The settings as of the start of this turn.
     pub(super) settings: published::Reader<Settings>,
     access_log: AccessLog,
@@ -125,6 +129,7 @@ impl Context {
             sealed: Vec::new(),
             spare: Vec::new(),
             registry: published::Reader::new(shared.registry.clone()),
+            hosts: HostViews::default(),
             settings: published::Reader::new(shared.settings.clone()),
             access_log: shared.access_log.clone(),
             turned_away: TurnedAway::default(),
@@ -133,6 +138,29 @@ impl Context {
             number: None,
             shared,
         }
+    }
+
+    /// Selects the virtual host that a request is for, and starts the response. `connection` is
+    /// the name that the client gave in its TLS handshake, or none, or `None` without TLS.
+    #[inline(never)]
+    pub(super) fn start_on_host(
+        &mut self,
+        head: Arc<RequestHead>,
+        origin: Origin,
+        connection: Option<Option<&str>>,
+        record: &mut Record,
+    ) -> Start {
+        // `OPTIONS *` asks about the server.
+        if let Some(table) = &self.settings.hosts
+            && head.path() != b"*"
+        {
+            self.hosts.follow(table);
+            match table.choose(&head, connection) {
+                Ok(host) => record.host = host.cloned(),
+                Err(why) => return Start::Answer(self.error(None, 421, why)),
+            }
+        }
+        self.start(head, origin, record)
     }
 
     /// Finds the handler or page for a request, and starts the response.
@@ -151,24 +179,30 @@ impl Context {
         }
         let path = match RequestPath::parse(head.path()) {
             Ok(path) => path,
-            Err(NotAbsolute) => return Start::Answer(self.error(400, &NotAbsolute.to_string())),
+            Err(NotAbsolute) => {
+                let why = NotAbsolute.to_string();
+                return Start::Answer(self.error(record.host.as_deref(), 400, &why));
+            }
         };
-        let mut found = self.registry.current().find(&path);
+        let mut found = self.registry(record).find(&path);
         let is_read = matches!(head.method(), "GET" | "HEAD");
         if let Some(found) = found.take_if(|found| found.by == MatchedBy::Name || !is_read) {
             return self.call(head, found, &path, origin, record);
         }
         if path.oddity().is_none()
-            && let Some(page) = self.shared.pages.answer(&head, &path)
+            && let Some(page) = self.pages(record.host.as_deref()).answer(&head, &path)
         {
             return Start::Answer(page);
         }
         match (found, path.oddity()) {
             (Some(found), _) => self.call(head, found, &path, origin, record),
-            (None, Some(oddity)) => Start::Answer(self.error(400, &oddity.to_string())),
-            (None, None) => match self.registry.current().find_rest(&path) {
+            (None, Some(oddity)) => {
+                let why = oddity.to_string();
+                Start::Answer(self.error(record.host.as_deref(), 400, &why))
+            }
+            (None, None) => match self.registry(record).find_rest(&path) {
                 Some(pending) => self.not_loaded(pending, record),
-                None => Start::Answer(self.shared.pages.not_found(&head)),
+                None => Start::Answer(self.pages(record.host.as_deref()).not_found(&head)),
             },
         }
     }
@@ -186,17 +220,23 @@ impl Context {
             Target::Pending(pending) => return self.not_loaded(pending, record),
         };
         if handler.program.kind().has_c_strings() && path.oddity() == Some(Oddity::Nul) {
-            return Start::Answer(self.error(400, &Oddity::Nul.to_string()));
+            let why = Oddity::Nul.to_string();
+            return Start::Answer(self.error(record.host.as_deref(), 400, &why));
         }
-        let policy = self.settings.policies.for_handler(&handler.name);
+        let policies = match &record.host {
+            Some(host) => host.policies(),
+            None => &self.settings.policies,
+        };
+        let policy = policies.for_handler(&handler.name);
         let policy = handler.program.kind().limit(policy);
         let budget = policy.budget;
         let Some(permit) = handler.enter(budget.concurrent_requests) else {
             let failure = Failure::Busy(budget.concurrent_requests);
             handler.usage.counts.failed(failure.cause());
             self.turned_away.note(&handler.name, &failure, self.now);
+            let id = record.identify();
             return Start::Refused {
-                answer: self.failure(&failure, record.identify().as_str()),
+                answer: self.failure(record.host.as_deref(), &failure, id.as_str()),
                 by: Target::Handler(handler),
             };
         };
@@ -254,7 +294,7 @@ impl Context {
         let why =
             format!("This part of the site is being {what}. Try again in a moment. (Request {id})");
         Start::Refused {
-            answer: self.unavailable(&why),
+            answer: self.unavailable(record.host.as_deref(), &why),
             by: Target::Pending(pending),
         }
     }
@@ -280,42 +320,70 @@ impl Context {
     /// Returns the response to a request that should have used https.
     pub(super) fn redirect(&self, head: &RequestHead, origin: &Origin) -> Answer {
         redirect::to_https(head, origin, self.shared.https_port)
-            .unwrap_or_else(|| self.error(400, "The request has no Host to redirect to."))
+            .unwrap_or_else(|| self.error(None, 400, "The request has no Host to redirect to."))
     }
 
-    /// Returns an error page. `why` says what was wrong with the request.
-    pub(super) fn error(&self, status: u16, why: &str) -> Answer {
-        self.shared.pages.error(status, reason(status), why)
+    /// Returns the current routes of the site that a request is for.
+    fn registry(&mut self, record: &Record) -> &Registry<Program> {
+        let own = record.host.as_ref();
+        match own.and_then(|host| self.hosts.registry(host)) {
+            Some(registry) => registry,
+            None => self.registry.current(),
+        }
+    }
+
+    /// Returns the pages of a virtual host, or of the site itself.
+    fn pages<'own>(&'own self, host: Option<&'own VirtualHost>) -> &'own Pages {
+        host.map_or(&self.shared.pages, |host| host.pages())
+    }
+
+    /// Returns what to compress in responses of a virtual host, or of the site itself.
+    pub(super) fn compress<'own>(
+        &'own self,
+        host: Option<&'own VirtualHost>,
+    ) -> &'own CompressOptions {
+        host.map_or(&self.settings.compress, |host| host.compress())
+    }
+
+    /// Returns an error page of a virtual host, or of the site itself. `why` says what was wrong
+    /// with the request.
+    pub(super) fn error(&self, host: Option<&VirtualHost>, status: u16, why: &str) -> Answer {
+        self.pages(host).error(status, reason(status), why)
     }
 
     /// Returns the response to a request whose handler failed. It tells the client why only if the
     /// client can do something about it; otherwise it names the `request`, as both logs do.
-    pub(super) fn failure(&self, failure: &Failure, request: &str) -> Answer {
+    pub(super) fn failure(
+        &self,
+        host: Option<&VirtualHost>,
+        failure: &Failure,
+        request: &str,
+    ) -> Answer {
         if let Failure::BodyMemory { budget_bytes, .. } = failure {
             let why = format!(
                 "The request's body exceeds this handler's memory: its limit budget.memory is {} \
                  MiB.",
                 budget_bytes / (1024 * 1024)
             );
-            return self.error(failure.status(), &why);
+            return self.error(host, failure.status(), &why);
         }
         let why = match failure.status() {
             503 => {
                 let why = format!(
                     "The server is at capacity. Try again in a moment. (Request {request})"
                 );
-                return self.unavailable(&why);
+                return self.unavailable(host, &why);
             }
             504 => "The handler took too long.",
             _ => "The handler failed.",
         };
         let why = format!("{why} The server's log has the details under {request}.");
-        self.error(failure.status(), &why)
+        self.error(host, failure.status(), &why)
     }
 
     /// Returns a 503 page with `Retry-After` (RFC 9110 section 10.2.3).
-    fn unavailable(&self, why: &str) -> Answer {
-        let mut answer = self.error(503, why);
+    fn unavailable(&self, host: Option<&VirtualHost>, why: &str) -> Answer {
+        let mut answer = self.error(host, 503, why);
         let retry_after = ("Retry-After".into(), Cow::Borrowed(RETRY_AFTER_SECONDS));
         answer.fields.push(retry_after);
         answer
@@ -355,7 +423,10 @@ impl Context {
     fn count(&self, record: &Record, took: Duration) {
         let counts = match &record.target {
             Some(Target::Handler(handler)) => &handler.usage.counts,
-            Some(Target::Pending(_)) | None => &*self.shared.others,
+            Some(Target::Pending(_)) | None => match &record.host {
+                Some(host) => host.others(),
+                None => &self.shared.others,
+            },
         };
         counts.request(record.status, took, record.request_body_bytes, record.bytes);
     }

@@ -6,6 +6,7 @@
 //! - `context`: the state that the connections of a reactor share, and the choice of a response.
 //! - `calls`, `inbox`: running handlers, and how they are woken.
 //! - `admission`, `refusal`: limits on connections, and rejections.
+//! - `hosts`: the virtual hosts.
 //! - `options`: the configuration, and which parts can change while the server runs.
 //! - `transport`: the bytes of a connection, through a socket or through TLS.
 //! - [`tls`], [`proxy`]: the rules of both, without a socket.
@@ -23,6 +24,7 @@ mod context;
 mod date;
 mod deadlines;
 mod failures;
+mod hosts;
 mod inbox;
 mod lanes;
 mod listener;
@@ -67,6 +69,7 @@ use crate::static_files::Pages;
 use crate::traces::Tracer;
 
 pub(crate) use self::bind::{GivenSockets, Sockets};
+pub(crate) use self::hosts::{HostParts, HostSettings, HostTable};
 pub(crate) use self::options::{Drain, Limits, ServerOptions, Settings};
 
 /// A view of a server, for other threads.
@@ -77,6 +80,27 @@ impl ServerView {
     /// Returns the number of open connections.
     pub(crate) fn connections(&self) -> usize {
         self.0.admission.count()
+    }
+
+    /// Serves these certificates of virtual hosts in later handshakes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if one of them can't be loaded, or if there is one and the server was started without
+    /// TLS. Then nothing has changed.
+    pub(crate) fn set_host_certificates(
+        &self,
+        hosts: &[tls::HostCertificate],
+    ) -> anyhow::Result<()> {
+        match (&self.0.tls, hosts.first()) {
+            (Some(tls), _) => tls.set_hosts(hosts),
+            (None, None) => Ok(()),
+            (None, Some(first)) => anyhow::bail!(
+                "hosts.{}.cert: the server was started without a certificate: restart it to serve \
+                 https",
+                first.names.first().map_or("", |name| name)
+            ),
+        }
     }
 
     /// Returns the last failures of handlers as JSON objects, oldest first.
@@ -114,6 +138,8 @@ pub(crate) struct Listen<'c> {
     pub tls: &'c tls::TlsOptions,
     /// The keys of session tickets that other processes have, too.
     pub tickets: Option<Arc<tls::Tickets>>,
+    /// The certificates of virtual hosts.
+    pub host_certificates: &'c [tls::HostCertificate],
     /// What `wasgi dev` adds.
     pub dev: Option<&'c Arc<Dev>>,
     /// Records traces.
@@ -151,7 +177,7 @@ impl Server {
         let Listen {
             options, sockets, ..
         } = listen;
-        let tls = Tls::start(listen.tls, listen.tickets)?;
+        let tls = Tls::start(listen.tls, listen.host_certificates, listen.tickets)?;
         let threads_count = options.threads();
         let service = match listen.dev {
             Some(_) => Service::Dev,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::hosts::HostTable;
 use super::proxy;
 use crate::content;
 use crate::http1;
@@ -162,6 +163,8 @@ pub struct Settings {
     pub server_field: bool,
     /// What to compress.
     pub compress: content::CompressOptions,
+    /// The virtual hosts; `None` without any.
+    pub(crate) hosts: Option<Arc<HostTable>>,
 }
 
 impl Drain {

@@ -33,7 +33,7 @@ use super::listener::{Listener, Service};
 use super::ready::{Ready, TurnBudget};
 use super::refusal::Refusals;
 use super::shared::Shared;
-use super::tls::{HANDSHAKE_TIMEOUT, Session};
+use super::tls::HANDSHAKE_TIMEOUT;
 use super::transport::Transport;
 use crate::engine::{Program, Working};
 use crate::gateway::Failure;
@@ -265,7 +265,7 @@ impl Reactor {
         };
         let session = match &self.shared.tls {
             Some(tls) if matches!(service, Service::Site | Service::Dev) => {
-                match Session::new(tls.config.clone(), self.cx.now + HANDSHAKE_TIMEOUT) {
+                match tls.session(self.cx.now + HANDSHAKE_TIMEOUT) {
                     Ok(session) => Some(Box::new(session)),
                     Err(error) => {
                         tracing::error!("could not begin a TLS session: {error}");

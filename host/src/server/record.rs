@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::hosts::VirtualHost;
 use crate::dev::requests::{End, Recorder};
 use crate::engine::Program;
 use crate::gateway::{Failure, RequestId, Scheme};
@@ -28,6 +29,8 @@ pub(super) struct Record {
     pub(super) client: Option<SocketAddr>,
     /// The scheme by which the client has sent it.
     pub(super) scheme: Scheme,
+    /// The virtual host that it is for; `None` for the site itself.
+    pub(super) host: Option<Arc<VirtualHost>>,
     /// The handler for its path; `None` for a page or a rejected request.
     pub(super) target: Option<Target<Program>>,
     /// The deadline for sending the whole response.
@@ -78,6 +81,7 @@ impl Record {
             began: now,
             client: None,
             scheme: Scheme::Http,
+            host: None,
             target: None,
             deadline: None,
             status: 0,
@@ -113,12 +117,13 @@ impl Record {
         self.began
     }
 
-    /// Returns the handler's name, or `-` if there is none.
+    /// Returns the handler's full name, or `-` if there is none, which `//HOST/` precedes for a
+    /// virtual host.
     pub(super) fn handler_name(&self) -> &str {
         match &self.target {
             Some(Target::Handler(handler)) => &handler.name,
             Some(Target::Pending(pending)) => &pending.name,
-            None => "-",
+            None => self.host.as_ref().map_or("-", |host| host.name_of_pages()),
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use super::record::{Line, Record};
+use crate::host_name;
 use crate::http1::RequestHead;
 use crate::log::{LogFormat, timestamp};
 use crate::printable;
@@ -108,8 +109,12 @@ impl Entry<'_> {
         push_number(log, record.body_bytes());
         log.push_str(",\"duration-ms\":");
         self.push_milliseconds(log);
+        if let Some(host) = &record.host {
+            push_member(log, "host", host.name());
+        }
         if record.target.is_some() {
-            push_member(log, "handler", record.handler_name());
+            let (_, handler) = host_name::split(record.handler_name());
+            push_member(log, "handler", handler);
         }
         if let Some(id) = &record.id {
             push_member(log, "request-id", id.as_str());

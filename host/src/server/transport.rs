@@ -73,6 +73,13 @@ impl Transport {
         }
     }
 
+    /// Returns the name of the host that the client gave in its handshake, if it gave one that may
+    /// matter; `None` without TLS.
+    pub(super) fn server_name(&self) -> Option<Option<&str>> {
+        let session = self.session.as_ref()?;
+        Some(session.server_name())
+    }
+
     /// Returns the deadline for the client's handshake, if it is pending.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.session.as_ref()?.deadline()

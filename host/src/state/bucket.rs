@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::host_name;
+
 /// The maximum length of a bucket's name, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -11,7 +13,8 @@ const OF_HANDLER: &str = "handler:";
 /// The front of the identifiers of shared buckets.
 const SHARED: &str = "shared:";
 
-/// The identifier of a bucket in a store: `handler:HANDLER/NAME` or `shared:NAME`.
+/// The identifier of a bucket in a store: `handler:HANDLER/NAME` or `shared:NAME`; for a virtual
+/// host `handler://HOST/HANDLER/NAME` or `shared://HOST/NAME`.
 ///
 /// A name has no slash, so the last slash ends the handler's name, and no two handlers have the
 /// same identifier. A handler can't choose the front: a file that is called `shared:x.wasm` has
@@ -25,7 +28,8 @@ impl BucketId {
         Self(format!("{OF_HANDLER}{handler}/{name}"))
     }
 
-    /// Returns the identifier of a shared bucket.
+    /// Returns the identifier of a shared bucket. The name of one of a virtual host begins with
+    /// `//HOST/`.
     pub fn shared(name: &str) -> Self {
         Self(format!("{SHARED}{name}"))
     }
@@ -38,7 +42,12 @@ impl BucketId {
     pub fn parse(text: &str) -> Result<Self, String> {
         let name = match text.strip_prefix(OF_HANDLER) {
             Some(rest) => rest.rsplit_once('/').map(|(_, name)| name),
-            None => text.strip_prefix(SHARED),
+            None => text
+                .strip_prefix(SHARED)
+                .map(|rest| match host_name::split(rest) {
+                    (Some(_), name) => name,
+                    (None, _) => rest,
+                }),
         };
         let Some(name) = name else {
             return Err(format!(

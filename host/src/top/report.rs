@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::sample::{Counts, Sample};
+use crate::host_name;
 
 /// The name of the row of requests that no handler answers: pages, and rejected requests.
 const PAGES: &str = "(pages)";
@@ -93,6 +94,14 @@ impl Report {
             route: PAGES.to_owned(),
             ..row("", now.handlers.get("").unwrap_or(&none))
         }];
+        for (name, counts) in &now.handlers {
+            if let (Some(host), "") = host_name::split(name) {
+                routes.push(Row {
+                    route: format!("{PAGES} of {host}"),
+                    ..row(name, counts)
+                });
+            }
+        }
         for handler in status["handlers"].as_array().into_iter().flatten() {
             let name = text(handler, "name");
             let kind = match handler["kind"].as_str() {

@@ -8,13 +8,14 @@ use anyhow::Context;
 use serde_json::Value;
 
 use crate::admin::{self, AdminAddr};
+use crate::host_name;
 
 /// The values at one time.
 #[derive(Debug)]
 pub(crate) struct Sample {
     pub(super) taken: Instant,
     pub(super) totals: Totals,
-    /// By name of the handler; empty for pages.
+    /// By full name of the handler; empty for pages, or `//HOST/` for those of a virtual host.
     pub(super) handlers: BTreeMap<String, Counts>,
     /// The body of `/status`.
     pub(super) status: Value,
@@ -82,10 +83,8 @@ impl Sample {
                 let Some(handler) = series.label("handler") else {
                     return;
                 };
-                let counts = match self.handlers.get_mut(handler) {
-                    Some(counts) => counts,
-                    None => self.handlers.entry(handler.to_owned()).or_default(),
-                };
+                let handler = host_name::full_name(series.label("host"), handler);
+                let counts = self.handlers.entry(handler).or_default();
                 counts.add(name, series);
             }
         }

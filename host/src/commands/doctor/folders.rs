@@ -19,6 +19,10 @@ pub(super) fn findings(config: &Config, overlaps: &[String]) -> Vec<Finding> {
         addr("address", config.server.addr),
     ];
     findings.extend(config.tls.redirect_http.map(|to| addr("redirect", to)));
+    for (name, host) in config.of_hosts().unwrap_or_default() {
+        findings.push(folder(&format!("pages of {name}"), host.site.root()));
+        findings.push(folder(&format!("handlers of {name}"), host.site.handlers()));
+    }
     for overlap in overlaps {
         let advice = "move the folders apart";
         findings.push(Finding::warn(GROUP, "overlap", overlap, advice));

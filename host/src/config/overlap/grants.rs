@@ -7,7 +7,11 @@ use super::Rule;
 use crate::config::sections::Config;
 
 /// Returns the rules for folders that are granted to handlers. None of them can be allowed.
-pub(super) fn rules<'c>(config: &'c Config, file: &'c Path) -> impl Iterator<Item = Rule<'c>> {
+pub(super) fn rules<'c>(
+    config: &'c Config,
+    file: &'c Path,
+    state: Option<&'c Path>,
+) -> impl Iterator<Item = Rule<'c>> {
     let (site, tls) = (&config.site, &config.tls);
     let tables = config.handlers.iter();
     tables.flat_map(move |(name, handler)| {
@@ -49,7 +53,7 @@ pub(super) fn rules<'c>(config: &'c Config, file: &'c Path) -> impl Iterator<Ite
             let writable = writable.into_iter().filter(|_| granted.writable);
             let others = "the handler could read the state of others; grant another folder";
             let mut of_state = Vec::new();
-            if let Some(state) = config.state_in_use() {
+            if let Some(state) = state {
                 of_state.push(rule(source, state, "folder of state", others));
                 of_state.push(rule(state, source, "granted folder", others));
             }

@@ -6,25 +6,17 @@
 //! path that does not exist yet is compared by its future location. Names that are never served
 //! (`.git`, `old~`) are excluded.
 
+mod disk;
 mod grants;
+mod hosts;
 
-use std::collections::VecDeque;
-use std::ffi::OsString;
-use std::fs;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
+use self::disk::FileSystem;
 use super::{Complaint, Config};
 use crate::log::AccessTarget;
 use crate::static_files;
-
-/// The maximum number of symbolic links followed for a path that does not exist: the limit of
-/// Linux.
-const MAX_LINKS: usize = 40;
-
-/// The mount points of this process (proc_pid_mountinfo(5)).
-const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// A path inside a folder that must not contain it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,25 +66,43 @@ impl Overlap {
 /// Returns all overlaps of a site whose configuration is, or would be, in `file`; the most severe
 /// first.
 pub(super) fn overlaps(config: &Config, file: &Path) -> Vec<Overlap> {
-    let mounts = fs::read(MOUNTS).unwrap_or_default();
-    let mounts = mount_points(&mounts);
-    rules(config, file)
-        .filter(|rule| rule.applies(&mounts))
-        .map(|rule| Overlap {
-            why: format!(
-                "{} contains the {} {}: {}",
-                rule.folder.display(),
-                rule.part_is,
-                rule.part.display(),
-                rule.why
-            ),
-            is_secret: rule.is_secret,
-            key: rule.key,
-        })
-        .collect()
+    let disk = FileSystem::new();
+    let state = config.state_in_use();
+    let mut all = of_site(config, file, state, &disk);
+    hosts::each_pair(config, |both, key| {
+        for mut overlap in of_site(both, file, state, &disk) {
+            overlap.key = key(&overlap.key);
+            if !all.contains(&overlap) {
+                all.push(overlap);
+            }
+        }
+    });
+    all
 }
 
-fn rules<'c>(config: &'c Config, file: &'c Path) -> impl Iterator<Item = Rule<'c>> {
+/// Returns the overlaps of one site, without its virtual hosts. `state` is the folder of state, if
+/// it is in use.
+fn of_site(config: &Config, file: &Path, state: Option<&Path>, disk: &FileSystem) -> Vec<Overlap> {
+    let rules = rules(config, file, state).filter(|rule| rule.applies(disk));
+    let overlaps = rules.map(|rule| Overlap {
+        why: format!(
+            "{} contains the {} {}: {}",
+            rule.folder.display(),
+            rule.part_is,
+            rule.part.display(),
+            rule.why
+        ),
+        is_secret: rule.is_secret,
+        key: rule.key,
+    });
+    overlaps.collect()
+}
+
+fn rules<'c>(
+    config: &'c Config,
+    file: &'c Path,
+    state: Option<&'c Path>,
+) -> impl Iterator<Item = Rule<'c>> {
     let site = &config.site;
     let (root, handlers) = (site.root(), site.handlers());
     let served = |part, part_is, why| Rule {
@@ -194,7 +204,7 @@ fn rules<'c>(config: &'c Config, file: &'c Path) -> impl Iterator<Item = Rule<'c
             ),
         ]
     });
-    let of_state = config.state_in_use().into_iter().flat_map(move |state| {
+    let of_state = state.into_iter().flat_map(move |state| {
         let why = "keep state in a folder of its own, such as state beside handlers";
         [
             Rule {
@@ -217,14 +227,17 @@ fn rules<'c>(config: &'c Config, file: &'c Path) -> impl Iterator<Item = Rule<'c
     });
     let of_pages = key.into_iter().chain(cert).chain(access_log);
     let of_pages = of_pages.chain(of_site).chain(of_cache);
-    of_pages.chain(of_state).chain(grants::rules(config, file))
+    of_pages
+        .chain(of_state)
+        .chain(grants::rules(config, file, state))
 }
 
 impl Rule<'_> {
     /// Reports whether the part is in the folder or in a mount below it, or is the folder itself.
-    fn applies(&self, mounts: &[PathBuf]) -> bool {
-        let (folder, part) = (resolved(self.folder), resolved(self.part));
-        let mounted = mounts
+    fn applies(&self, disk: &FileSystem) -> bool {
+        let (folder, part) = (disk.resolved(self.folder), disk.resolved(self.part));
+        let mounted = disk
+            .mounts
             .iter()
             .filter_map(|mount| Some((mount.as_path(), mount.strip_prefix(&folder).ok()?)));
         [(folder.as_path(), Path::new(""))]
@@ -232,7 +245,8 @@ impl Rule<'_> {
             .chain(mounted)
             .filter(|(_, from_folder)| !self.hides(from_folder))
             .any(|(folder, from_folder)| {
-                below(folder, &part).is_some_and(|rest| !self.hides(&from_folder.join(rest)))
+                disk.below(folder, &part)
+                    .is_some_and(|rest| !self.hides(&from_folder.join(rest)))
             })
     }
 
@@ -242,101 +256,11 @@ impl Rule<'_> {
     }
 }
 
-/// Returns the path from `folder` to `part`, if it is inside or the same. Both are resolved.
-fn below<'p>(folder: &Path, part: &'p Path) -> Option<&'p Path> {
-    let identity = identity(folder);
-    part.ancestors()
-        .find(|at| *at == folder || (identity.is_some() && self::identity(at) == identity))
-        .and_then(|at| part.strip_prefix(at).ok())
-}
-
-/// Returns the device and inode of a file.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino()))
-}
-
-/// Resolves a path to an absolute one without links and `..`, as far as it exists; the remaining
-/// names are kept.
-fn resolved(path: &Path) -> PathBuf {
-    if let Ok(path) = fs::canonicalize(path) {
-        return path;
-    }
-    let mut names = VecDeque::new();
-    push_front(&mut names, path);
-    let mut at = match std::env::current_dir() {
-        Ok(current) if !path.is_absolute() => current,
-        _ => PathBuf::from("/"),
-    };
-    let mut links = 0;
-    while let Some(name) = names.pop_front() {
-        if name == ".." {
-            at.pop();
-            continue;
-        }
-        at.push(name);
-        // The target of a link counts even if it does not exist.
-        if let Ok(target) = fs::read_link(&at)
-            && links < MAX_LINKS
-        {
-            links += 1;
-            at.pop();
-            if target.is_absolute() {
-                at = PathBuf::from("/");
-            }
-            push_front(&mut names, &target);
-        }
-    }
-    at
-}
-
-/// Inserts a path's components before others.
-fn push_front(names: &mut VecDeque<OsString>, path: &Path) {
-    for component in path.components().rev() {
-        match component {
-            Component::Normal(name) => names.push_front(name.into()),
-            Component::ParentDir => names.push_front("..".into()),
-            Component::Prefix(_) | Component::RootDir | Component::CurDir => {}
-        }
-    }
-}
-
-/// Parses the mount points: the fifth field of each line.
-fn mount_points(mounts: &[u8]) -> Vec<PathBuf> {
-    let lines = mounts.split(|&byte| byte == b'\n');
-    lines
-        .filter_map(|line| line.split(|&byte| byte == b' ').nth(4))
-        .map(|path| PathBuf::from(OsString::from_vec(unescaped(path))))
-        .collect()
-}
-
-/// Decodes octal escapes, such as `\040` for a space and `\012` for a line end.
-fn unescaped(mut bytes: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(bytes.len());
-    loop {
-        match bytes {
-            [] => return plain,
-            [
-                b'\\',
-                a @ b'0'..=b'3',
-                b @ b'0'..=b'7',
-                c @ b'0'..=b'7',
-                rest @ ..,
-            ] => {
-                plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                bytes = rest;
-            }
-            [byte, rest @ ..] => {
-                plain.push(*byte);
-                bytes = rest;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
 
     use tempfile::TempDir;
 
@@ -540,7 +464,7 @@ pub(super) mod tests {
                 is_secret: false,
                 hides_names: true,
             };
-            rule.applies(&mount_points(mounts.as_bytes()))
+            rule.applies(&FileSystem::with_mounts(mounts.as_bytes()))
         };
         let (handlers, key) = (at("handlers"), at("keys/key.pem"));
         assert!(!applies(&handlers, ""));

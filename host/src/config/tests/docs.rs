@@ -4,8 +4,11 @@
 use std::path::Path;
 
 use super::*;
+use crate::config::hosts::HostOptions;
 use crate::config::key::Unit;
+use crate::config::keys::keys;
 use crate::config::site::Site;
+use crate::config::table::HOST_KEYS;
 
 /// The document.
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
@@ -53,7 +56,8 @@ fn rows() -> Vec<(&'static str, String)> {
         .iter()
         .map(|key| (key.section(), row(key, values.get(key.name))));
     let own = HANDLER_KEYS.iter().map(|key| ("", row(key, None)));
-    rows.chain(own).collect()
+    let of_host = HOST_KEYS.iter().map(|key| (key.section(), row(key, None)));
+    rows.chain(own).chain(of_host).collect()
 }
 
 /// Returns the section of a row of the document.
@@ -107,6 +111,15 @@ fn the_document_has_every_key_as_the_table_has_it() {
         document, expected,
         "UPDATE_DOCS=1 cargo test -p wasgi --lib config writes it"
     );
+}
+
+#[test]
+fn every_key_of_a_host_is_documented() {
+    let documented = HOST_KEYS
+        .iter()
+        .filter_map(|key| key.name.rsplit('.').next());
+    let documented: Vec<&str> = documented.collect();
+    assert_eq!(documented, keys::<HostOptions>());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use super::waiting::{Moved, Waiting};
 use super::wire::{Progress, Wire};
-use crate::content::{self, Encoder, Encodings, Form};
+use crate::content::{self, CompressOptions, Encoder, Encodings, Form};
 use crate::dev::Document;
 use crate::gateway::{Head, Output};
 use crate::http1::{Finish, RequestHead};
@@ -56,8 +56,8 @@ pub(super) struct Coder {
 
 impl Coding {
     /// Returns the coding for the response of a handler to this request.
-    pub(super) fn for_request(head: &RequestHead, cx: &Context) -> Self {
-        if !cx.settings.compress.handlers {
+    pub(super) fn for_request(head: &RequestHead, compress: &CompressOptions) -> Self {
+        if !compress.handlers {
             return Self::Off;
         }
         let encodings = Encodings::from_fields(head.fields());
@@ -102,7 +102,8 @@ impl Waiting {
                 let wanted = wanted.filter(|_| permit.is_some());
                 let declared = head.length;
                 let known = whole_length(head, &output.blocks, output.ended);
-                let form = content::form(head, wanted, known, cx.settings.compress.min_bytes);
+                let min_bytes = cx.compress(wire.host()).min_bytes;
+                let form = content::form(head, wanted, known, min_bytes);
                 self.coding = Coding::Off;
                 let (Form::Coded(coding), Some(permit)) = (form, permit) else {
                     return self.put(output, wire, cx);

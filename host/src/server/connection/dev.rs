@@ -150,7 +150,7 @@ impl Connection {
     /// Returns the response for a failed call: in `wasgi dev`, the report if a browser requested a
     /// document.
     pub(super) fn failure(&mut self, failure: &Failure, request: &str, cx: &mut Context) -> Answer {
-        let answer = cx.failure(failure, request);
+        let answer = cx.failure(self.wire.host(), failure, request);
         match (cx.explained.take(), self.take_document()) {
             (Some(report), Some(document)) => {
                 if let Some(recorder) = self.wire.recorder() {

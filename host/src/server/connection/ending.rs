@@ -67,7 +67,7 @@ impl Connection {
             Moved::Ended(Finish::Short) => self.answer_short(cx),
             Moved::BodyFailed(error) => {
                 // The client receives the error in its body, whatever the handler does about it.
-                let answer = cx.error(error.status(), error.why());
+                let answer = cx.error(self.wire.host(), error.status(), error.why());
                 self.queue(answer, cx);
             }
             Moved::Cut => {
@@ -240,7 +240,7 @@ impl Connection {
         };
         // The rest of the body, if any, is not read either.
         self.wire.http.stop();
-        let answer = cx.error(status, &why);
+        let answer = cx.error(self.wire.host(), status, &why);
         self.queue(answer, cx);
     }
 

@@ -345,7 +345,7 @@ impl Connection {
                 let mut record = Record::rejected(self.wire.http.rejected_line(), cx.now);
                 record.id = cx.settings.request_id.then(RequestId::random);
                 self.wire.record = Some(Box::new(record));
-                let answer = cx.error(rejection.status, rejection.why);
+                let answer = cx.error(None, rejection.status, rejection.why);
                 self.queue(answer, cx);
                 Progress::Made
             }
@@ -386,12 +386,20 @@ impl Connection {
             record.id = Some(self.request_id(head, cx));
         }
         let start = match self.service {
+            Service::Site if cx.settings.hosts.is_some() => {
+                let connection = self.wire.transport.server_name();
+                cx.start_on_host(head.clone(), origin, connection, &mut record)
+            }
             Service::Site => cx.start(head.clone(), origin, &mut record),
             Service::Dev => return self.begin_dev(head, origin, record, cx),
             Service::Redirect => Start::Answer(cx.redirect(head, &origin)),
             Service::Refusal => {
                 self.wire.http.stop();
-                Start::Answer(cx.error(400, "This port speaks TLS: ask for it with https://."))
+                Start::Answer(cx.error(
+                    None,
+                    400,
+                    "This port speaks TLS: ask for it with https://.",
+                ))
             }
         };
         self.respond(start, head, record, None, cx);
@@ -416,7 +424,7 @@ impl Connection {
                 let has_body = head.body() != RequestBody::None;
                 let coding = match document {
                     Some(document) => Coding::Document(document),
-                    None => Coding::for_request(head, cx),
+                    None => Coding::for_request(head, cx.compress(self.wire.host())),
                 };
                 let waiting = Waiting::new(call, exchange, has_body, coding);
                 self.phase = Phase::Answering(Source::Call(Box::new(waiting)));

@@ -100,7 +100,7 @@ impl Connection {
         if !matches!(self.phase, Phase::Answering(Source::Replay(_))) {
             return;
         }
-        let answer = cx.failure(failure, request.as_str());
+        let answer = cx.failure(self.wire.host(), failure, request.as_str());
         if let Some(recorder) = self.wire.recorder() {
             recorder.answer(&answer);
         }

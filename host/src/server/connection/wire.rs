@@ -7,6 +7,7 @@ use crate::dev::requests::Recorder;
 use crate::gateway::REQUEST_ID_FIELD;
 use crate::http1::{self, BodyLength, Discard, Finish, Patience, ResponseHead, Stamp, reason};
 use crate::server::context::Context;
+use crate::server::hosts::VirtualHost;
 use crate::server::outbox::{Flush, Outbox};
 use crate::server::record::Record;
 use crate::server::transport::{Transport, Workspace};
@@ -37,6 +38,11 @@ impl Wire {
     /// Returns whether no data is waiting to be sent.
     pub(super) fn all_sent(&self) -> bool {
         self.outbox.is_empty() && self.transport.waiting_bytes() == 0
+    }
+
+    /// Returns the virtual host that the request is for; `None` for the site itself.
+    pub(super) fn host(&self) -> Option<&VirtualHost> {
+        self.record.as_ref()?.host.as_deref()
     }
 
     /// Returns what records the request, in `wasgi dev`.
@@ -80,7 +86,7 @@ impl Wire {
     /// error instead.
     pub(super) fn without_body(&mut self, answer: Answer, cx: &mut Context) -> Answer {
         match self.http.discard_body() {
-            Discard::Failed(error) => cx.error(error.status(), error.why()),
+            Discard::Failed(error) => cx.error(self.host(), error.status(), error.why()),
             Discard::Incomplete => {
                 self.http.leave_body();
                 answer

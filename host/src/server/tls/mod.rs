@@ -1,8 +1,8 @@
-//! TLS: the configuration, the certificate, and its replacement.
+//! TLS: the configuration, the certificates, and their replacement.
 //!
 //! - [`TlsOptions`]: `[tls]` in `wasgi.toml`.
-//! - `certificate`: the files, and the current certificate.
-//! - `watch`: replaces the current certificate when the files change.
+//! - `certificate`: the files, and the current certificates.
+//! - `watch`: replaces a current certificate when its files change.
 //! - `tickets`: the keys of session tickets.
 //! - `session`: one connection, without its socket.
 //!
@@ -16,14 +16,15 @@ mod watch;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::NoServerSessionStorage;
 
-use self::certificate::{Current, Files};
+pub(crate) use self::certificate::HostCertificate;
+use self::certificate::{Certificates, Files, NameInHandshake, OfConnection};
 pub(super) use self::session::{
     Failed, HELD_BYTES, Opened, RECORD_BYTES, SEAL_BYTES, SEALED_BYTES, Session,
 };
@@ -64,27 +65,32 @@ pub struct TlsOptions {
 /// TLS in operation: the configuration for each connection, and the thread that updates it.
 #[derive(Debug)]
 pub(super) struct Tls {
-    pub(super) config: Arc<ServerConfig>,
+    config: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
+    /// The certificate of all names without another one.
+    default: Option<Files>,
     _watch: FileWatch,
 }
 
 impl Tls {
-    /// Loads the certificate, if one is configured, and watches it.
+    /// Loads the certificates, if any is configured, and watches them.
     ///
     /// # Errors
     ///
     /// Fails if a file is missing or invalid, or the options are inconsistent.
     pub(super) fn start(
         options: &TlsOptions,
+        hosts: &[HostCertificate],
         tickets: Option<Arc<Tickets>>,
     ) -> anyhow::Result<Option<Self>> {
-        let files = match (&options.cert, &options.key) {
-            (Some(cert), Some(key)) => Files {
+        let default = match (&options.cert, &options.key) {
+            (Some(cert), Some(key)) => Some(Files {
                 cert: cert.clone(),
                 key: key.clone(),
-            },
+            }),
             (Some(_), None) => bail!("a certificate needs its key (--tls-key)"),
             (None, Some(_)) => bail!("a key needs its certificate (--tls-cert)"),
+            (None, None) if !hosts.is_empty() => None,
             (None, None) if options.redirect_http.is_some() => {
                 bail!("redirecting to https (--redirect-http) needs a certificate (--tls-cert)")
             }
@@ -94,24 +100,56 @@ impl Tls {
             Some(tickets) => tickets,
             None => Arc::new(Tickets::new()?),
         };
-        // Take the stamps before reading the files, so that a change in between is detected.
-        let stamps = files.stamps();
-        let current = Arc::new(Current::new(files.load()?));
+        let certificates = Arc::new(Certificates::default());
+        // A change while they are loaded is detected: the states of no files are older.
+        let stamps = certificates.stamps();
+        certificates.set(default.as_ref(), hosts)?;
         Ok(Some(Self {
-            config: Arc::new(config(current.clone(), tickets)?),
-            _watch: Follow { files, current }.start(stamps)?,
+            config: Arc::new(config(certificates.clone(), tickets)?),
+            default,
+            _watch: Follow(certificates.clone()).start(stamps)?,
+            certificates,
         }))
+    }
+
+    /// Serves these certificates of virtual hosts in later handshakes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if one of them can't be loaded. Then nothing has changed.
+    pub(super) fn set_hosts(&self, hosts: &[HostCertificate]) -> anyhow::Result<()> {
+        self.certificates.set(self.default.as_ref(), hosts)
+    }
+
+    /// Creates a session with `deadline` as the end of its handshake. It keeps the name that the
+    /// client gives in its handshake if a virtual host has a certificate of its own.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the configuration is unusable.
+    pub(super) fn session(&self, deadline: Instant) -> Result<Session, rustls::Error> {
+        if !self.certificates.has_hosts() {
+            return Session::new(self.config.clone(), deadline);
+        }
+        let name = NameInHandshake::default();
+        let mut config = ServerConfig::clone(&self.config);
+        config.cert_resolver = Arc::new(OfConnection {
+            certificates: self.certificates.clone(),
+            name: name.clone(),
+        });
+        let session = Session::new(Arc::new(config), deadline)?;
+        Ok(session.with_name(name))
     }
 }
 
 /// Returns the configuration for all connections.
-fn config(current: Arc<Current>, tickets: Arc<Tickets>) -> anyhow::Result<ServerConfig> {
+fn config(certificates: Arc<Certificates>, tickets: Arc<Tickets>) -> anyhow::Result<ServerConfig> {
     let provider = Arc::new(ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .context("TLS has no protocol version")?
         .with_no_client_auth()
-        .with_cert_resolver(current);
+        .with_cert_resolver(certificates);
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     // Session tickets contain the whole session state: the server stores nothing, and reactors
     // share no table.

@@ -14,6 +14,7 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
 };
 
+use super::certificate::NameInHandshake;
 use crate::metrics::Counter;
 
 /// The plaintext of a full record, in bytes (RFC 8446 section 5.1).
@@ -52,6 +53,8 @@ pub(in crate::server) struct Session {
     /// The deadline of the handshake.
     deadline: Instant,
     phase: Phase,
+    /// The name that the client gives in its handshake, if it matters.
+    name: Option<NameInHandshake>,
 }
 
 /// The phase of a session.
@@ -97,7 +100,19 @@ impl Session {
             left: 0,
             deadline,
             phase: Phase::New,
+            name: None,
         })
+    }
+
+    /// Keeps the name that the client gives in its handshake, which `name` gets.
+    pub(super) fn with_name(mut self, name: NameInHandshake) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Returns the name that the client gave in its handshake, if it gave one and it matters.
+    pub(in crate::server) fn server_name(&self) -> Option<&str> {
+        self.name.as_ref()?.get().map(|name| &**name)
     }
 
     /// Returns the deadline of the handshake while it is in progress.

@@ -26,6 +26,11 @@ fn make_certificate(folder: &Path) -> Files {
     files
 }
 
+/// Returns the certificate that a client without a name gets.
+fn current(certificates: &Certificates) -> Vec<CertificateDer<'static>> {
+    certificates.find(None).expect("there is one").cert.clone()
+}
+
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
@@ -33,10 +38,12 @@ fn folder() -> tempfile::TempDir {
 /// Returns a server configuration, and the certificate that a client must trust.
 fn server() -> (Arc<ServerConfig>, CertificateDer<'static>) {
     let folder = folder();
-    let key = make_certificate(folder.path()).load().expect("it is good");
-    let certificate = key.cert[0].clone();
+    let files = make_certificate(folder.path());
+    let certificates = Arc::new(Certificates::default());
+    certificates.set(Some(&files), &[]).expect("it is good");
+    let certificate = current(&certificates)[0].clone();
     let config = config(
-        Arc::new(Current::new(key)),
+        certificates,
         Arc::new(Tickets::new().expect("random numbers")),
     )
     .expect("settings");
@@ -315,43 +322,41 @@ fn a_new_certificate_is_taken_and_a_broken_one_is_not() {
     let (one, other) = (folder(), folder());
     let files = make_certificate(one.path());
     let stamps = files.stamps();
-    let current = Arc::new(Current::new(files.load().expect("it is good")));
-    let first = current.get().cert.clone();
-    let follow = Follow {
-        files: files.clone(),
-        current: current.clone(),
-    };
+    let certificates = Arc::new(Certificates::default());
+    certificates.set(Some(&files), &[]).expect("it is good");
+    let first = current(&certificates);
+    let follow = Follow(certificates.clone());
     let mut poll = Poll::new(stamps, follow);
     let mut look_until_settled = || {
         poll.look(false);
         poll.look(false);
     };
     look_until_settled();
-    assert_eq!(current.get().cert, first);
+    assert_eq!(current(&certificates), first);
 
     // The certificate is replaced before its key.
     let next = make_certificate(other.path());
     replace(&files.cert, &fs::read(&next.cert).expect("it is there"));
     look_until_settled();
-    assert_eq!(current.get().cert, first);
+    assert_eq!(current(&certificates), first);
     replace(&files.key, &fs::read(&next.key).expect("it is there"));
     look_until_settled();
-    let second = current.get().cert.clone();
+    let second = current(&certificates);
     assert_ne!(second, first);
 
     for broken in [&b""[..], b"-----BEGIN CERTIFICATE-----\n!\n", b"\xff\0"] {
         replace(&files.cert, broken);
         look_until_settled();
-        assert_eq!(current.get().cert, second);
+        assert_eq!(current(&certificates), second);
     }
     fs::remove_file(&files.key).expect("it is there");
     look_until_settled();
-    assert_eq!(current.get().cert, second);
+    assert_eq!(current(&certificates), second);
 
     let last = make_certificate(one.path());
     assert_eq!(last.cert, files.cert);
     look_until_settled();
-    assert_ne!(current.get().cert, second);
+    assert_ne!(current(&certificates), second);
 }
 
 #[test]
@@ -365,12 +370,12 @@ fn what_can_not_be_served_with_is_said_at_the_start() {
         ..TlsOptions::default()
     };
     assert!(
-        Tls::start(&options(&files.cert, &files.key), None)
+        Tls::start(&options(&files.cert, &files.key), &[], None)
             .expect("it is good")
             .is_some()
     );
     assert!(
-        Tls::start(&TlsOptions::default(), None)
+        Tls::start(&TlsOptions::default(), &[], None)
             .expect("no TLS")
             .is_none()
     );
@@ -396,7 +401,7 @@ fn what_can_not_be_served_with_is_said_at_the_start() {
             "--tls-cert",
         ),
     ] {
-        let error = Tls::start(&options, None).expect_err(expected);
+        let error = Tls::start(&options, &[], None).expect_err(expected);
         assert!(format!("{error:#}").contains(expected), "{error:#}");
     }
 }
@@ -410,8 +415,61 @@ fn dropping_the_watch_ends_it_at_once() {
         key: Some(files.key),
         ..TlsOptions::default()
     };
-    let tls = Tls::start(&options, None).expect("it is good");
+    let tls = Tls::start(&options, &[], None).expect("it is good");
     let before = Instant::now();
     drop(tls);
     assert!(before.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn a_name_gets_the_certificate_of_its_host_and_a_broken_one_changes_nothing() {
+    let folders = [folder(), folder(), folder()];
+    let [default, one, other] = folders.each_ref().map(|at| make_certificate(at.path()));
+    let host = |files: &Files, names: &[&str]| HostCertificate {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        cert: files.cert.clone(),
+        key: files.key.clone(),
+    };
+    let loaded = |files: &Files| files.load().expect("it is good").cert;
+    let certificates = Certificates::default();
+    let hosts = [
+        host(&one, &["a.test", "www.a.test"]),
+        host(&other, &["*.b.test"]),
+    ];
+    certificates
+        .set(Some(&default), &hosts)
+        .expect("all are good");
+    let expect = |name: Option<&str>, files: &Files| {
+        let found = certificates.find(name).expect("there is one");
+        assert_eq!(found.cert, loaded(files), "{name:?}");
+    };
+    expect(Some("a.test"), &one);
+    expect(Some("www.a.test"), &one);
+    expect(Some("x.b.test"), &other);
+    expect(Some("x.y.b.test"), &default);
+    expect(Some("c.test"), &default);
+    expect(None, &default);
+
+    let missing = folder();
+    let broken = Files {
+        cert: missing.path().join("cert.pem"),
+        key: missing.path().join("key.pem"),
+    };
+    let error = certificates.set(Some(&default), &[host(&broken, &["a.test"])]);
+    assert!(
+        error
+            .expect_err("it is missing")
+            .to_string()
+            .contains("cert.pem")
+    );
+    expect(Some("a.test"), &one);
+
+    // Without one of all names, a client that names no host gets none.
+    certificates.set(None, &hosts[..1]).expect("it is good");
+    expect(Some("a.test"), &one);
+    assert!(certificates.find(Some("c.test")).is_none());
+    assert!(certificates.find(None).is_none());
+    assert!(certificates.has_hosts());
+    certificates.set(Some(&default), &[]).expect("it is good");
+    assert!(!certificates.has_hosts());
 }

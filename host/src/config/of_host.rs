@@ -1,0 +1,94 @@
+//! The configuration that a virtual host has as a site of its own.
+
+use super::complaint::Complaint;
+use super::sections::Config;
+use super::wording;
+use crate::policy::Policies;
+
+impl Config {
+    /// Returns the configuration that a virtual host has as a site of its own, without virtual
+    /// hosts. Its limits for clients and requests are those of all. `None` if there is no host of
+    /// this name.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a key of its `pages`, `security` or `compress` is wrong.
+    pub(crate) fn of_host(&self, name: &str) -> Result<Option<Self>, Complaint> {
+        let Some(host) = self.hosts.get(name) else {
+            return Ok(None);
+        };
+        let complain = |section: &str, error: toml::de::Error| {
+            let key = format!("hosts.{name}.{section}");
+            match wording::of_unknown_field(error.message()) {
+                Some((field, why)) => Complaint::new(format!("{key}.{field}"), why),
+                None => Complaint::new(key, error.message()),
+            }
+        };
+        let mut config = self.clone();
+        config.hosts.clear();
+        config.site.root.clone_from(&host.root);
+        config.site.handlers.clone_from(&host.handlers_folder);
+        config.site.build = false;
+        config.site.default_host = true;
+        config.tls.redirect_http = None;
+        config.tls.redirect_port = None;
+        config.handlers = host.handlers.clone();
+        config.pages = (host.pages)
+            .over(&self.pages)
+            .map_err(|error| complain("pages", error))?;
+        config.security = (host.security)
+            .over(&self.security)
+            .map_err(|error| complain("security", error))?;
+        config.compress = (host.compress)
+            .over(&self.compress)
+            .map_err(|error| complain("compress", error))?;
+        if host.cert.is_some() {
+            config.tls.cert.clone_from(&host.cert);
+            config.tls.key.clone_from(&host.key);
+        }
+        Ok(Some(config))
+    }
+
+    /// Returns the configuration of each virtual host; see [`Self::of_host`].
+    ///
+    /// # Errors
+    ///
+    /// Fails with the first host of which a key is wrong.
+    pub(crate) fn of_hosts(&self) -> Result<Vec<(String, Self)>, Complaint> {
+        let names = self.hosts.names();
+        let configs = names.map(|name| {
+            let config = self.of_host(name)?.unwrap_or_default();
+            Ok((name.to_owned(), config))
+        });
+        configs.collect()
+    }
+
+    /// Returns the configuration of each virtual host, and the limits and grants of its handlers.
+    /// Reads the granted secrets.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a key of a host is wrong, or if a secret or a granted folder is not available.
+    pub(crate) fn policies_of_hosts(&self) -> Result<Vec<(String, Self, Policies)>, Complaint> {
+        let hosts = self.of_hosts()?.into_iter().map(|(name, host)| {
+            let policies = host
+                .policies()
+                .map_err(|complaint| complaint.of_host(&name))?;
+            Ok((name, host, policies))
+        });
+        hosts.collect()
+    }
+
+    /// Returns the names by which requests reach a virtual host: that of its table, and aliases.
+    pub(crate) fn names_of_host(&self, name: &str) -> Vec<String> {
+        let host = self.hosts.get(name);
+        let names = host.map(|host| host.names(name).map(str::to_owned).collect());
+        names.unwrap_or_default()
+    }
+
+    /// Reports whether a virtual host has a certificate of its own.
+    pub(crate) fn host_has_certificate(&self, name: &str) -> bool {
+        let host = self.hosts.get(name);
+        host.is_some_and(|host| host.cert.is_some())
+    }
+}
