@@ -6,12 +6,8 @@
 //! writes it).
 
 mod handlers;
-#[cfg(test)]
-mod hosts;
 
 pub(super) use handlers::HANDLER_KEYS;
-#[cfg(test)]
-pub(super) use hosts::HOST_KEYS;
 
 use super::Config;
 use super::key::FlagKind::*;

@@ -1,14 +1,16 @@
 //! Compares the tables of `docs/configuration.md` with the keys. With `UPDATE_DOCS` set, writes
 //! them.
 
+mod host_keys;
+
 use std::path::Path;
 
+use self::host_keys::HOST_KEYS;
 use super::*;
 use crate::config::hosts::HostOptions;
 use crate::config::key::Unit;
 use crate::config::keys::keys;
 use crate::config::site::Site;
-use crate::config::table::HOST_KEYS;
 
 /// The document.
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");

@@ -1,12 +1,12 @@
 //! All keys of the table of a virtual host, for the documentation: the file's keys are those of the
 //! struct.
 
-use super::super::hosts::HostOptions;
-use super::super::key::{Key, Place, key, place};
-use super::super::value::Field;
+use crate::config::hosts::HostOptions;
+use crate::config::key::{Key, Place, key, place};
+use crate::config::value::Field;
 
 /// The keys of one host's table, `[hosts.NAME]`.
-pub(in crate::config) const HOST_KEYS: &[Key<HostOptions>] = &[
+pub(super) const HOST_KEYS: &[Key<HostOptions>] = &[
     key("hosts.*.aliases", place!(HostOptions, aliases))
         .unset("none")
         .doc("further names of the host, up to 100"),
