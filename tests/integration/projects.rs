@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::command::{code_cache, wasgi};
@@ -343,6 +344,30 @@ fn a_build_that_never_ends_is_ended_whole_by_a_newer_save() {
     let process = PathBuf::from(format!("/proc/{}/environ", first.trim()));
     assert!(fs::read(process).is_ok_and(|text| text.is_empty()) || !is_alive(&first));
     server.stop();
+}
+
+#[test]
+fn an_interrupted_command_ends_the_compiler() {
+    if !has("make", &["--version"]) {
+        return;
+    }
+    for signal in [Signal::INT, Signal::TERM] {
+        let workshop = Workshop::new();
+        let pid = workshop.cache.path().join("pid");
+        let shown = pid.display();
+        let makefile =
+            format!("all:\n\techo $$$$ > {shown}.new; mv {shown}.new {shown}; sleep 1000\n");
+        workshop.write("hello/Makefile", makefile);
+        let mut command = workshop.command(&["build", "hello", "--site"]);
+        let building = Process::start(command.arg(workshop.site.path()));
+        eventually("it runs", || pid.exists());
+        building.signal(signal);
+        let ended = building.wait();
+        assert!(!ended.status.success());
+        assert!(ended.everything().contains("hello: not built: cancelled"));
+        let compiler = fs::read_to_string(&pid).expect("a number");
+        eventually("it is ended", || !is_alive(&compiler));
+    }
 }
 
 fn is_alive(pid: &str) -> bool {

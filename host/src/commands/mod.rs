@@ -13,6 +13,7 @@ mod events;
 mod hosts;
 mod inspector;
 mod keeper;
+mod interrupt;
 mod new;
 mod projects;
 mod routes;

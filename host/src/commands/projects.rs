@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use super::interrupt::cancellable;
 use super::site::find_handler;
 use crate::config::Config;
 use crate::printable;
@@ -168,8 +169,8 @@ fn with_progress<T>(file: &str, work: impl FnOnce() -> T) -> T {
 ///
 /// Fails if it can't be built.
 pub(super) fn build(project: &Project, options: &BuildOptions) -> anyhow::Result<PathBuf> {
-    let build = || projects::build(project, options, &CancelToken::new());
-    let report = with_progress(&project.file, build);
+    let build = |cancel: &CancelToken| projects::build(project, options, cancel);
+    let report = with_progress(&project.file, || cancellable(build));
     if !report.output.trim().is_empty() {
         let shown = match options.colours {
             true => projects::coloured(&report.output),
