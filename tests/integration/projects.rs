@@ -358,8 +358,9 @@ fn an_interrupted_command_ends_the_compiler() {
         let makefile =
             format!("all:\n\techo $$$$ > {shown}.new; mv {shown}.new {shown}; sleep 1000\n");
         workshop.write("hello/Makefile", makefile);
-        let mut command = workshop.command(&["build", "hello", "--site"]);
-        let building = Process::start(command.arg(workshop.site.path()));
+        let mut command = workshop.command(&["build", "hello"]);
+        command.arg("--site").arg(workshop.site.path());
+        let building = Process::start(&mut command);
         eventually("it runs", || pid.exists());
         building.signal(signal);
         let ended = building.wait();
