@@ -5,6 +5,7 @@
 //! `docs/configuration.md`, which a test compares (`UPDATE_DOCS=1 cargo test -p wasgi --lib config`
 //! writes it).
 
+mod bounds;
 mod handlers;
 
 pub(super) use handlers::HANDLER_KEYS;
@@ -15,13 +16,7 @@ use super::key::{Key, Place, key, place};
 use super::value::Field;
 use crate::state::{MAX_BATCH_BYTES, MAX_KEY_BYTES};
 use crate::units::size;
-
-/// The maximum of most counts: a larger number is a typing error.
-const MANY: u64 = 1_000_000;
-
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
+use bounds::{GIB, KIB, MANY, MIB};
 
 /// A field of the configuration.
 macro_rules! at {
