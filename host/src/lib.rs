@@ -12,6 +12,7 @@ pub mod commands;
 mod config;
 mod content;
 mod deps;
+mod descriptor_limits;
 mod descriptors;
 mod dev;
 mod drive;

@@ -3,11 +3,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use crate::support::attempts::{ask, configure};
+use crate::dev::{dev, document};
+use crate::support::attempts::{ask, configure, serve_with_descriptors};
 use crate::support::command::{code_cache, run, wasgi};
 use crate::support::eventually;
 use crate::support::process::Process;
@@ -291,19 +291,15 @@ fn a_handler_that_hoards_files_fails_alone() {
         format!("[[handlers.{kind}.files]]\nsource = \"data\"\ndestination = \"/data\"\n")
     });
     configure(&site, &grants.concat());
-    // A shell lowers the limit for the server only.
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -n 400 && exec \"$0\" \"$@\""]);
-    limited.arg(env!("CARGO_BIN_EXE_wasgi"));
-    limited.args(["serve", "--addr", "127.0.0.1:0", "--code-cache"]);
-    limited.arg(code_cache()).arg(site.path());
-    let server = Server::started(Process::start(&mut limited));
+    let server = serve_with_descriptors(&site, 400);
     for hoarder in KINDS {
         let told = thread::scope(|scope| {
             let query = "hoard=/data/note,/data/stop";
             let hoards = scope.spawn(|| ask(&server, hoarder, query));
+            // Its other requests can't open their folder.
             eventually("it has all that it may have", || {
-                ask(&server, hoarder, "read=/data/note") != "a note"
+                let target = format!("/{hoarder}?read=/data/note");
+                server.get(&target).status() == 503
             });
             for other in KINDS.into_iter().filter(|other| *other != hoarder) {
                 assert_eq!(ask(&server, other, "read=/data/note"), "a note", "{other}");
@@ -315,11 +311,52 @@ fn a_handler_that_hoards_files_fails_alone() {
         assert!(told.ends_with(" QuotaExceeded"), "{hoarder}: {told}");
         // The files are closed after the response was sent.
         eventually("its files are closed", || {
-            ask(&server, hoarder, "read=/data/note") == "a note"
+            let read = server.get(&format!("/{hoarder}?read=/data/note"));
+            (read.status(), read.text()) == (200, "a note")
         });
         fs::remove_file(site.path().join("data/stop")).expect("removed");
-        let line = format!("WARN {hoarder}: can't open a file: a handler may have 50 files open");
+        let line =
+            format!("WARN {hoarder}: can't open a file: a handler may have 50 files, folders");
         server.error_log().expect(&[&line]);
+    }
+    // Lines of all handlers about this are limited to one in a second.
+    server
+        .error_log()
+        .expect(&["can't open its folders: a handler may have 50 files, folders and connections"]);
+}
+
+#[test]
+fn a_request_whose_folders_are_too_many_is_rejected_with_a_line_in_the_log() {
+    const FOLDERS: usize = 16;
+    let site = site();
+    fs::write(site.path().join("data/note"), "a note").expect("written");
+    let folders = |kind: &str, count| {
+        let folder = |at| {
+            format!("[[handlers.{kind}.files]]\nsource = \"data\"\ndestination = \"/data{at}\"\n")
+        };
+        (0..count).map(folder).collect::<String>()
+    };
+    let all = |count| KINDS.map(|kind| folders(kind, count)).concat();
+    configure(&site, &all(FOLDERS));
+    // An eighth of it is less than the folders.
+    let server = serve_with_descriptors(&site, 8 * FOLDERS - 1);
+    for kind in KINDS {
+        let rejected = server.get(&format!("/{kind}?read=/data0/note"));
+        assert_eq!(rejected.status(), 503, "{kind}");
+        assert!(rejected.field("Retry-After").is_some(), "{kind}");
+        // Lines of all handlers about this are limited to one in a second.
+        server.error_log().expect(&[
+            "can't open its folders: a handler may have 15 files, folders and connections open",
+            "LimitNOFILE",
+        ]);
+    }
+    // The folders leave one for a file.
+    configure(&site, &all(FOLDERS - 2));
+    for kind in KINDS {
+        eventually("its folders are fewer", || {
+            let read = server.get(&format!("/{kind}?read=/data13/note"));
+            (read.status(), read.text()) == (200, "a note")
+        });
     }
 }
 
@@ -419,7 +456,7 @@ fn a_secret_is_in_no_output_of_the_server() {
     fs::write(site.path().join("key"), SECRET).expect("written");
     configure(
         &site,
-        "[handlers.\"*\"]\nsecrets = { KEY = { file = \"key\" } }\n[server]\nprocesses = 2\n",
+        "[handlers.\"*\"]\nsecrets = { KEY = { file = \"key\" } }\nkey-value = [\"default\"]\n",
     );
     let path = site.path().to_str().expect("text");
     for command in ["config", "routes"] {
@@ -427,16 +464,33 @@ fn a_secret_is_in_no_output_of_the_server() {
         let everything = ended.everything();
         assert!(!everything.contains(SECRET), "{everything}");
     }
-    let server = Server::with(&site, &["--code-cache", "none"]);
+    let server = Server::with(&site, &["--code-cache", "none", "--processes", "2"]);
     assert_eq!(ask(&server, "grants", "variable=KEY"), SECRET);
     for (file, what) in server.arguments_and_environments() {
         assert!(!what.contains(SECRET), "{file} has it");
     }
-    // A handler that fails while it has the secret.
-    let failed = server.get("/grants-cgi?list=/");
-    assert!(!failed.text().contains(SECRET), "{}", failed.text());
+    // Handlers that trap while they have the secret: an error page, and the log.
+    let trap = |server: &Server, kind: &str| {
+        let failed = server.get(&format!("/{kind}?kv=default,handles"));
+        assert_eq!(failed.status(), 500, "{kind}");
+        let text = failed.text().to_owned();
+        assert!(!text.contains(SECRET), "{kind}: {text}");
+    };
+    for kind in KINDS {
+        trap(&server, kind);
+    }
     let ended = server.stop();
+    assert_eq!(ended.stderr_with(&["trapped: "]), KINDS.len());
     let everything = ended.everything();
+    assert!(!everything.contains(SECRET), "{everything}");
+    // The explanation in the browser has the failed request, its stack and its log.
+    let server = dev(&site);
+    for kind in KINDS {
+        let page = document(&server, &format!("/{kind}?kv=default,handles"));
+        assert_eq!(page.status(), 500, "{kind}");
+        assert!(!page.text().contains(SECRET), "{kind}: {}", page.text());
+    }
+    let everything = server.stop().everything();
     assert!(!everything.contains(SECRET), "{everything}");
 }
 

@@ -239,6 +239,29 @@ fn a_connection_is_used_again_by_its_handler() {
 }
 
 #[test]
+fn a_request_on_a_connection_that_the_peer_closes_is_sent_again_only_if_that_is_harmless() {
+    let upstream = Upstream::start();
+    let site = site_with(&upstream);
+    let server = Server::new(&site);
+    for kind in KINDS {
+        let before = (upstream.connections(), upstream.requests());
+        let ask = |how: &str, body: &str| {
+            let first = upstream.url("/first");
+            ask(&server, kind, &format!("{how}={first}{body}"))
+        };
+        for _ in 0..4 {
+            assert_eq!(ask("fetch", ""), "200 hello", "{kind}");
+        }
+        // The first needs no second try.
+        let after = (upstream.connections(), upstream.requests());
+        assert_eq!((after.0 - before.0, after.1 - before.1), (4, 7), "{kind}");
+        let told = ask("post", ",text");
+        assert!(told.contains("HttpResponseIncomplete"), "{kind}: {told}");
+        assert_eq!(upstream.requests(), after.1 + 1, "{kind}: not sent again");
+    }
+}
+
+#[test]
 fn a_certificate_must_be_trusted_and_be_that_of_the_host() {
     let site = Site::new().with_cases(KINDS);
     let certificate = Certificate::make(site.path());

@@ -1,7 +1,10 @@
 //! Handlers that attempt what their query asks for, and what is granted to them.
 
 use std::fs;
+use std::process::Command;
 
+use super::command::code_cache;
+use super::process::Process;
 use super::server::Server;
 use super::site::Site;
 
@@ -18,4 +21,16 @@ pub(crate) fn ask(server: &Server, handler: &str, query: &str) -> String {
     let response = server.get(&format!("/{handler}?{query}"));
     assert_eq!(response.status(), 200, "{handler}?{query}");
     response.text().to_owned()
+}
+
+/// Starts a server whose limit on open files is `count`.
+pub(crate) fn serve_with_descriptors(site: &Site, count: usize) -> Server {
+    // A shell lowers the limit for the server only.
+    let mut limited = Command::new("sh");
+    limited.arg("-c");
+    limited.arg(format!("ulimit -n {count} && exec \"$0\" \"$@\""));
+    limited.arg(env!("CARGO_BIN_EXE_wasgi"));
+    limited.args(["serve", "--addr", "127.0.0.1:0", "--code-cache"]);
+    limited.arg(code_cache()).arg(site.path());
+    Server::started(Process::start(&mut limited))
 }

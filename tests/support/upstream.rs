@@ -145,7 +145,7 @@ fn connection(
 
 /// Answers the requests of one connection.
 fn requests(stream: &mut BufReader<impl Stream>, counts: &Counts) -> io::Result<()> {
-    loop {
+    for served in 0_usize.. {
         let mut line = String::new();
         if stream.read_line(&mut line)? == 0 {
             return Ok(());
@@ -180,9 +180,12 @@ fn requests(stream: &mut BufReader<impl Stream>, counts: &Counts) -> io::Result<
             true => stream
                 .get_mut()
                 .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")?,
+            // As if the connection had been closed before the request arrived.
+            false if target == "/first" && served > 0 => return Ok(()),
             false => answer(stream, target, &host, &body, counts)?,
         }
     }
+    Ok(())
 }
 
 fn exactly(stream: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
@@ -216,7 +219,7 @@ fn answer(
     let mut stream = reader.get_mut();
     let stream = &mut stream;
     match path {
-        "/hello" => text(stream, "hello"),
+        "/hello" | "/first" => text(stream, "hello"),
         "/echo" => text(stream, &String::from_utf8_lossy(body)),
         "/host" => text(stream, host),
         "/target" => text(stream, target),

@@ -185,6 +185,7 @@ impl ProbeResult {
                     | Failure::Memory(_)
                     | Failure::Instantiation(_)
                     | Failure::NoRoom
+                    | Failure::NoDescriptor(_)
             )
         )
     }

@@ -228,9 +228,11 @@ fn titled<'m>(failure: &Failure, message: &'m str) -> (&'static str, &'m str) {
         Failure::NotStarted | Failure::BadResponse(_) => ("violated the contract", ""),
         Failure::Exit(_) => ("ended with an error", ""),
         Failure::Instantiation(_) => ("could not be started", ""),
-        Failure::Busy(_) | Failure::NoRoom | Failure::NoMemory(_) | Failure::TotalMemory(_) => {
-            ("is at its limit", "")
-        }
+        Failure::Busy(_)
+        | Failure::NoRoom
+        | Failure::NoMemory(_)
+        | Failure::NoDescriptor(_)
+        | Failure::TotalMemory(_) => ("is at its limit", ""),
         Failure::ClientGone => ("was stopped", ""),
     };
     (title, message.strip_prefix(front).unwrap_or(message))

@@ -60,6 +60,9 @@ pub enum Failure {
     NoRoom,
     /// The server's instances have reached their common memory limit, in bytes.
     NoMemory(usize),
+    /// The handler, or all handlers, have reached their limit of open files, folders and
+    /// connections: the limits.
+    NoDescriptor(String),
     /// The instance needed more memory when the server's instances had reached their common memory
     /// limit, and trapped. The limit in bytes.
     TotalMemory(usize),
@@ -88,6 +91,7 @@ impl Failure {
             Self::Busy(_) => "busy",
             Self::NoRoom => "no_instance",
             Self::NoMemory(_) => "no_memory",
+            Self::NoDescriptor(_) => "no_descriptor",
             Self::TotalMemory(_) => "total_memory",
             Self::Instantiation(_) => "instantiation",
             Self::NotStarted => "not_started",
@@ -101,7 +105,11 @@ impl Failure {
         match self {
             Self::BodyMemory { .. } => 413,
             Self::CpuTime(_) | Self::WallTime(_) => 504,
-            Self::Busy(_) | Self::NoRoom | Self::NoMemory(_) | Self::TotalMemory(_) => 503,
+            Self::Busy(_)
+            | Self::NoRoom
+            | Self::NoMemory(_)
+            | Self::NoDescriptor(_)
+            | Self::TotalMemory(_) => 503,
             Self::Exception(_)
             | Self::Panic(_)
             | Self::Trap(_)
@@ -168,6 +176,9 @@ impl fmt::Display for Failure {
                  (limits.memory)",
                 bytes / (1024 * 1024)
             ),
+            Self::NoDescriptor(limits) => {
+                write!(f, "can't open its folders: {limits}: rejected one")
+            }
             Self::NoRoom => write!(f, "no free instance: rejected one"),
             Self::Instantiation(why) => write!(f, "could not be instantiated: {why}"),
             Self::NotStarted => write!(f, "returned a body without calling start_response"),
@@ -286,6 +297,7 @@ mod tests {
             Failure::Busy(1),
             Failure::NoRoom,
             Failure::NoMemory(1),
+            Failure::NoDescriptor(String::new()),
             Failure::TotalMemory(1),
             Failure::Instantiation(String::new()),
             Failure::NotStarted,
@@ -313,6 +325,7 @@ mod tests {
         assert_eq!(Failure::Busy(1).status(), 503);
         assert_eq!(Failure::NoRoom.status(), 503);
         assert_eq!(Failure::NoMemory(1).status(), 503);
+        assert_eq!(Failure::NoDescriptor(String::new()).status(), 503);
         assert_eq!(Failure::TotalMemory(1).status(), 503);
     }
 }

@@ -18,7 +18,7 @@ pub(super) const BOUNDS_MICROS: [u64; 16] = [
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Why a handler gave no complete response: the values of the label `cause`.
-pub(crate) const CAUSES: [&str; 16] = [
+pub(crate) const CAUSES: [&str; 17] = [
     "exception",
     "panic",
     "trap",
@@ -30,6 +30,7 @@ pub(crate) const CAUSES: [&str; 16] = [
     "busy",
     "no_instance",
     "no_memory",
+    "no_descriptor",
     "total_memory",
     "instantiation",
     "not_started",

@@ -3,20 +3,21 @@
 use crate::metrics::Counter;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::ResponseBody;
-use super::boxed::{BoxError, BoxedBody};
 use super::connect::{Connected, connect};
 use super::error::Error;
 use super::handler::{Connection, Connections, Sender};
-use super::pool::{IDLE_TIME, Idle};
+use super::pool::{BoxError, BoxedBody, IDLE_TIME, Idle};
 use super::resolve::{LOOKUPS, Lookups, Resolve};
 use super::runtime;
 use super::target::{Limits, Target};
@@ -27,6 +28,10 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// The maximum number of fields in a response's head.
 const MAX_FIELDS_COUNT: usize = 256;
+
+/// The maximum pause before a request tries again to get a connection: a file of the handler that
+/// is closed wakes nobody.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection with a request.
 pub(super) struct InUse {
@@ -49,10 +54,10 @@ pub(crate) async fn send<B>(
     limits: Limits,
 ) -> Result<Response<ResponseBody>, Error>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let request = request.map(BoxedBody::new);
+    let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
     let work = async move { send_with(&*LOOKUPS, request, target, sender, limits).await };
     let result = runtime::run(work).await.and_then(|result| result);
     match result {
@@ -76,25 +81,37 @@ async fn send_with<R: Resolve>(
         checked.is_ok()
     };
     let deadline = Instant::now() + limits.connect_time;
+    let mut is_repeated = false;
     let permit = loop {
         let changed = sender.connections.changed();
-        if let Some(idle) = sender.connections.idle.take(&target, is_allowed) {
+        if !is_repeated && let Some(idle) = sender.connections.idle.take(&target, is_allowed) {
             let in_use = InUse {
                 target: idle.target,
                 address: idle.address,
                 sender: idle.sender,
                 handler: Arc::clone(&sender.connections),
             };
-            match in_use.request(request, limits).await {
-                Ok(response) => return Ok(response),
+            let copy = repeatable(&request);
+            request = match (in_use.request(request, limits).await, copy) {
+                (Ok(response), _) => return Ok(response),
                 // The peer has closed the connection, and no byte of the request was sent.
-                Err((_, Some(unsent))) => request = *unsent,
-                Err((error, None)) => return Err(error),
-            }
-        } else if let Some(permit) = sender.connections.try_take(limits.connections) {
-            break permit;
-        } else if timeout_at(deadline, changed).await.is_err() {
-            return Err(Error::TooManyConnections);
+                (Err((_, Some(unsent))), _) => *unsent,
+                // The peer has closed the connection while the request was on its way.
+                (Err((Error::Incomplete, None)), Some(copy)) => {
+                    is_repeated = true;
+                    copy
+                }
+                (Err((error, None)), _) => return Err(error),
+            };
+            continue;
+        }
+        let reached = match sender.connections.try_take(limits.connections) {
+            Ok(permit) => break permit,
+            Err(reached) => reached,
+        };
+        let retry = Instant::now() + RETRY_PAUSE;
+        if timeout_at(retry.min(deadline), changed).await.is_err() && retry >= deadline {
+            return Err(Error::TooManyConnections(reached));
         }
     };
     let new = open(lookups, &target, &sender, limits, permit);
@@ -102,6 +119,20 @@ async fn send_with<R: Resolve>(
     let new = new.unwrap_or(Err(Error::ConnectTimeout))?;
     let response = new.request(request, limits).await;
     response.map_err(|(error, _)| error)
+}
+
+/// Returns a copy of a request that may be sent again after the peer has closed a connection that
+/// was idle before (RFC 9110 section 9.2.2): of an idempotent method and without a body.
+fn repeatable(request: &Request<BoxedBody>) -> Option<Request<BoxedBody>> {
+    if !request.method().is_idempotent() || !request.body().is_end_stream() {
+        return None;
+    }
+    let empty = Empty::new().map_err(Into::into).boxed_unsync();
+    let mut copy = Request::new(empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
 }
 
 /// Opens a connection.

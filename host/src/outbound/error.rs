@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use crate::descriptor_limits::DescriptorLimits;
 use crate::grants::Prohibited;
 
 /// Why a request to another host has no response, or no complete body.
@@ -16,8 +17,8 @@ pub(crate) enum Error {
     Connect(io::Error),
     /// There was no connection in time.
     ConnectTimeout,
-    /// The handler, or all handlers together, have too many connections.
-    TooManyConnections,
+    /// The handler, or all handlers together, have too many connections, or too many descriptors.
+    TooManyConnections(Limit),
     /// The TLS handshake failed: the certificate was not accepted.
     Certificate(String),
     /// The TLS handshake failed for another reason.
@@ -40,6 +41,15 @@ pub(crate) enum Error {
     Unavailable(String),
 }
 
+/// Why there is no permit for a further connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    /// The handler, or all handlers together, have too many connections.
+    Connections,
+    /// The handler, or all handlers together, have too many descriptors.
+    Descriptors(DescriptorLimits),
+}
+
 /// A name without addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LookupError {
@@ -57,7 +67,7 @@ impl Error {
             Self::Prohibited(_) => "prohibited",
             Self::Connect(_) => "connect",
             Self::ConnectTimeout | Self::FirstByteTimeout | Self::BetweenBytesTimeout => "timeout",
-            Self::TooManyConnections => "too_many_connections",
+            Self::TooManyConnections(_) => "too_many_connections",
             Self::Certificate(_) => "certificate",
             Self::Tls(_) => "tls",
             Self::HeadTooLarge | Self::BodyTooLarge(_) => "too_large",
@@ -102,7 +112,10 @@ impl fmt::Display for Error {
             Self::Prohibited(why) => write!(f, "the {} address {}", why.range, why.address),
             Self::Connect(error) => write!(f, "no connection: {error}"),
             Self::ConnectTimeout => f.write_str("no connection in time"),
-            Self::TooManyConnections => f.write_str("too many connections"),
+            Self::TooManyConnections(Limit::Connections) => f.write_str("too many connections"),
+            Self::TooManyConnections(Limit::Descriptors(limits)) => {
+                write!(f, "too many descriptors: {limits}")
+            }
             Self::Certificate(why) => write!(f, "the certificate was not accepted: {why}"),
             Self::Tls(why) => write!(f, "the TLS handshake failed: {why}"),
             Self::HeadTooLarge => f.write_str("the head of the response is too large"),

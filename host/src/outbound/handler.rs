@@ -8,8 +8,10 @@ use std::task::Poll;
 
 use tokio::sync::{Notify, Semaphore};
 
+use super::error::Limit;
 use super::pool::{Idle, Pool};
 use super::runtime::LOOKUP_THREADS_COUNT;
+use crate::descriptor_limits::{DescriptorLimits, DescriptorPermit, Descriptors};
 use crate::grants::Grants;
 use crate::permits::{Permit, Permits};
 
@@ -38,6 +40,7 @@ pub(crate) struct Connections {
     pub(super) idle: Pool,
     /// Permits for looking up names.
     pub(super) lookups: Semaphore,
+    descriptors: Descriptors,
 }
 
 /// The handler that sends a request.
@@ -59,6 +62,8 @@ struct Counted {
 /// The permit for one connection, released when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// Released first: who waits for the others needs one as well.
+    _descriptor: DescriptorPermit,
     _own: CountedPermit,
     _all: CountedPermit,
 }
@@ -83,6 +88,7 @@ impl Connections {
             own: Arc::default(),
             idle: Pool::default(),
             lookups: Semaphore::new(MAX_HANDLER_LOOKUPS_COUNT),
+            descriptors: Descriptors::for_handler(handler),
         });
         handlers.insert(handler.to_owned(), Arc::clone(&new));
         new
@@ -91,18 +97,30 @@ impl Connections {
     /// Returns the permit for a further connection, unless the handler has `limit` or all handlers
     /// have too many. An idle connection is closed for it if necessary; then the permit is
     /// available a moment later.
-    pub(crate) fn try_take(&self, limit: usize) -> Option<Connection> {
-        let permit = || {
-            Some(Connection {
-                _own: CountedPermit::try_take(&self.own, limit)?,
-                _all: CountedPermit::try_take(&ALL, MAX_CONNECTIONS_COUNT)?,
-            })
-        };
-        let permit = permit();
-        if permit.is_none() {
+    ///
+    /// # Errors
+    ///
+    /// Fails with the limit that is reached.
+    pub(crate) fn try_take(&self, limit: usize) -> Result<Connection, Limit> {
+        let permit = self.try_permit(limit, DescriptorLimits::current());
+        if permit.is_err() {
             self.idle.close_one();
         }
         permit
+    }
+
+    fn try_permit(&self, limit: usize, descriptors: DescriptorLimits) -> Result<Connection, Limit> {
+        // A permit that is released here must wake nobody: those who wait would try without end.
+        let own = Permits::try_acquire(&self.own.permits, limit);
+        let own = own.ok_or(Limit::Connections)?;
+        let all = Permits::try_acquire(&ALL.permits, MAX_CONNECTIONS_COUNT);
+        let all = all.ok_or(Limit::Connections)?;
+        let descriptor = self.descriptors.try_take(descriptors);
+        Ok(Connection {
+            _descriptor: descriptor.ok_or(Limit::Descriptors(descriptors))?,
+            _own: CountedPermit::new(own, &self.own),
+            _all: CountedPermit::new(all, &ALL),
+        })
     }
 
     /// Keeps an idle connection. Returns whether the caller must [`sweep`](Pool::sweep) from now
@@ -138,11 +156,11 @@ impl Connections {
 }
 
 impl CountedPermit {
-    fn try_take(counted: &Arc<Counted>, limit: usize) -> Option<Self> {
-        Some(Self {
-            permit: Some(Permits::try_acquire(&counted.permits, limit)?),
+    fn new(permit: Permit, counted: &Arc<Counted>) -> Self {
+        Self {
+            permit: Some(permit),
             counted: Arc::clone(counted),
-        })
+        }
     }
 }
 
@@ -155,6 +173,8 @@ impl Drop for CountedPermit {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use super::*;
 
     #[test]
@@ -165,11 +185,28 @@ mod tests {
         );
         let first = one.try_take(2).expect("one of two");
         let _second = one.try_take(2).expect("two of two");
-        assert!(one.try_take(2).is_none());
-        assert!(other.try_take(2).is_some());
+        assert!(one.try_take(2).is_err());
+        assert!(other.try_take(2).is_ok());
         assert_eq!(Connections::for_handler("limit-one").count(), 2);
         drop(first);
-        assert!(one.try_take(2).is_some());
+        assert!(one.try_take(2).is_ok());
+    }
+
+    #[test]
+    fn a_connection_needs_a_descriptor_and_one_that_has_none_wakes_nobody() {
+        let connections = Connections::for_handler("limit-descriptors");
+        let limits = DescriptorLimits::new(1, usize::MAX);
+        let first = connections.try_permit(9, limits).expect("one of one");
+        let changed = connections.changed();
+        let second = connections.try_permit(9, limits);
+        assert!(matches!(second, Err(Limit::Descriptors(_))), "{second:?}");
+        let mut context = Context::from_waker(Waker::noop());
+        let mut changed = pin!(changed);
+        let woken = changed.as_mut().poll(&mut context);
+        assert!(woken.is_pending(), "it would try without end");
+        drop(first);
+        assert!(changed.poll(&mut context).is_ready());
+        assert!(connections.try_permit(9, limits).is_ok());
     }
 
     #[test]
@@ -179,8 +216,8 @@ mod tests {
             loop {
                 let changed = connections.changed();
                 match connections.try_take(1) {
-                    Some(permit) => return permit,
-                    None => changed.await,
+                    Ok(permit) => return permit,
+                    Err(_) => changed.await,
                 }
             }
         };

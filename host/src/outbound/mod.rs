@@ -16,7 +16,6 @@
 //! decides. An address is checked when a connection is made and when an idle one is used again.
 
 mod body;
-mod boxed;
 mod client;
 mod connect;
 mod error;
@@ -28,9 +27,8 @@ mod runtime;
 mod target;
 mod tls;
 
-pub(crate) use body::ResponseBody;
 pub(crate) use client::send;
-pub(crate) use error::{Error, LookupError};
+pub(crate) use error::{Error, Limit, LookupError};
 pub(crate) use handler::{Connection, Connections, Sender};
 pub(crate) use resolve::look_up;
 pub(crate) use target::{Limits, Target};

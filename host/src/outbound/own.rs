@@ -4,13 +4,12 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
-use http_body::Body;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::Builder as HttpBuilder;
 use hyper_util::rt::TokioIo;
 use tokio::net::lookup_host;
@@ -104,21 +103,16 @@ async fn send(peer: Peer<'_>, request: Request<Bytes>, time: Duration) -> Result
         .map_err(NoReply::failed)?;
     let exchange = async {
         let response = sender.send_request(request.map(Full::new)).await;
-        let (head, mut body) = response.map_err(NoReply::failed)?.into_parts();
-        let mut bytes = BytesMut::new();
-        while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-            let Ok(data) = frame.map_err(NoReply::failed)?.into_data() else {
-                continue;
-            };
-            if bytes.len() + data.len() > MAX_BODY_BYTES {
-                return Err(NoReply::TooLarge);
-            }
-            bytes.extend_from_slice(&data);
-        }
+        let (head, body) = response.map_err(NoReply::failed)?.into_parts();
+        let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
+        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+            true => NoReply::TooLarge,
+            false => NoReply::failed(&*error),
+        })?;
         Ok(Reply {
             status: head.status,
             fields: head.headers,
-            body: bytes.freeze(),
+            body: body.to_bytes(),
         })
     };
     let (mut exchange, mut connection) = (pin!(exchange), pin!(connection));

@@ -6,11 +6,18 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
 
-use super::boxed::BoxedBody;
 use super::target::Target;
+
+/// An error of any type.
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A request's body of any type, for connections that are used again.
+pub(super) type BoxedBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// How long a connection stays open without a request: shorter than most servers keep theirs, so
 /// that a request seldom meets a connection that is being closed.

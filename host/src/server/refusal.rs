@@ -46,6 +46,7 @@ pub(super) struct TurnedAway {
     busy: Throttle,
     no_room: Throttle,
     no_memory: Throttle,
+    no_descriptor: Throttle,
 }
 
 impl TurnedAway {
@@ -56,6 +57,7 @@ impl TurnedAway {
             Failure::Busy(_) => &mut self.busy,
             Failure::NoRoom => &mut self.no_room,
             Failure::NoMemory(_) => &mut self.no_memory,
+            Failure::NoDescriptor(_) => &mut self.no_descriptor,
             _ => return false,
         };
         match throttle.note(now) {

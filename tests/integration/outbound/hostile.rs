@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use super::{KINDS, ask, configure, granting, site_with};
+use crate::support::attempts::serve_with_descriptors;
 use crate::support::eventually;
 use crate::support::server::Server;
 use crate::support::site::Site;
@@ -156,6 +157,55 @@ fn connections_of_a_handler_are_limited() {
         eventually("idle connections are closed for others", || {
             let query = format!("connections={},10", upstream.addr());
             ask(&server, kind, &query) == "3"
+        });
+    }
+}
+
+#[test]
+fn connections_are_limited_with_the_descriptors_of_the_process() {
+    // An eighth of the limit, and one that waits.
+    const HANDLER_COUNT: usize = 50;
+    let upstream = Upstream::start();
+    let site = Site::new().with_cases(KINDS);
+    let hosts = ["http", "tcp"].map(|scheme| format!("{scheme}://{}", upstream.addr()));
+    let settings = granting(&hosts);
+    configure(
+        &site,
+        &format!("[budget]\nwall-time = \"100s\"\n{settings}"),
+    );
+    let server = serve_with_descriptors(&site, 8 * HANDLER_COUNT);
+    for kind in KINDS {
+        let sockets = format!("connections={},{}", upstream.addr(), HANDLER_COUNT + 10);
+        assert_eq!(ask(&server, kind, &sockets), HANDLER_COUNT.to_string());
+        upstream.wait_for_open(0);
+        let stall = upstream.url("/stall");
+        let holding: Vec<_> = (0..HANDLER_COUNT)
+            .map(|_| {
+                let mut client = server.connect();
+                client.send(format!(
+                    "GET /{kind}?fetch={stall} HTTP/1.1\r\nHost: test\r\n\r\n"
+                ));
+                client
+            })
+            .collect();
+        eventually("all have a connection", || {
+            upstream.waiting() == HANDLER_COUNT
+        });
+        let one_more = format!("unconnected={},200", upstream.url("/hello"));
+        let told = ask(&server, kind, &one_more);
+        assert!(told.contains("ConnectionLimitReached"), "{kind}: {told}");
+        assert_eq!(ask(&server, kind, &sockets), "0", "{kind}");
+        server.error_log().expect(&[&format!(
+            "WARN {kind}: can't open a connection: a handler may have {HANDLER_COUNT} files, \
+             folders and connections open"
+        )]);
+        // Another handler has its own.
+        let other = KINDS[usize::from(kind == KINDS[0])];
+        let hello = format!("fetch={}", upstream.url("/hello"));
+        assert_eq!(ask(&server, other, &hello), "200 hello");
+        drop(holding);
+        eventually("its connections are closed", || {
+            ask(&server, kind, &sockets) == HANDLER_COUNT.to_string()
         });
     }
 }

@@ -77,6 +77,7 @@ pub(super) fn failures(probe: &ProbeResult) -> Vec<Finding> {
             "budget",
             "increase the memory of all instances (limits.memory)",
         ),
+        Failure::NoDescriptor(_) => ("budget", "increase the limit on open files (ulimit -Hn)"),
         Failure::Instantiation(_) | Failure::NoRoom | Failure::Busy(_) => (
             "load",
             "check the code that runs before the first request: start functions, static values",

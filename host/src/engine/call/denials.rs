@@ -1,7 +1,8 @@
 //! Denied connections of a handler, in its log: once for each host and version of the handler.
 
 use super::guest_log::GuestLog;
-use super::refusals::Refused;
+use super::refusals::{Refused, Thing};
+use crate::descriptor_limits::DescriptorLimits;
 use crate::grants::{self, Prohibited};
 
 /// The log of a handler's denied connections. Any thread may use it.
@@ -26,6 +27,13 @@ impl HostDenials {
                  allowed-outbound-hosts = [\"{entry}\"]"
             );
             self.log.deny(&text);
+        }
+    }
+
+    /// Logs that there is no descriptor for a connection, once per version of a handler.
+    pub(in crate::engine) fn no_descriptor(&self, limits: DescriptorLimits) {
+        if self.refused.is_news(Thing::OpenFiles) {
+            self.log.deny(&format!("can't open a connection: {limits}"));
         }
     }
 

@@ -5,7 +5,7 @@
 //! off the thread, in order, so that at most one thread for each folder waits for the kernel.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -75,8 +75,17 @@ pub(super) async fn acquire(grants: &Grants) -> Result<Option<FolderLock>, Strin
     if paths.is_empty() {
         return Ok(None);
     }
-    let opened = off_thread(move || paths.into_iter().map(open).collect());
-    let mut folders: Vec<Folder> = opened.await?;
+    loop {
+        let paths = paths.clone();
+        let found = off_thread(move || paths.into_iter().map(Folder::find).collect());
+        if let Some(locked) = lock_all(found.await?).await? {
+            return Ok(Some(FolderLock { _locked: locked }));
+        }
+    }
+}
+
+/// Locks folders. Returns `None` if another folder has taken the place of one of them meanwhile.
+async fn lock_all(mut folders: Vec<Folder>) -> Result<Option<Vec<Locked>>, String> {
     // All requests lock in the same order, so that no two wait for each other.
     folders.sort_by_key(|folder| folder.identity);
     folders.dedup_by_key(|folder| folder.identity);
@@ -85,48 +94,58 @@ pub(super) async fn acquire(grants: &Grants) -> Result<Option<FolderLock>, Strin
         let turn = turn(folder.identity).lock_owned().await;
         // The turn goes along: if this request ends while it waits, the next one in the process
         // must not start to wait on another thread.
-        let lock = off_thread(move || folder.lock(turn)).await?;
-        locked.push(lock);
+        match off_thread(move || folder.lock(turn)).await? {
+            Some(lock) => locked.push(lock),
+            None => return Ok(None),
+        }
     }
-    Ok(Some(FolderLock { _locked: locked }))
+    Ok(Some(locked))
 }
 
+/// A folder that is not open yet: requests that wait for their turn have no descriptor.
 struct Folder {
     path: PathBuf,
-    file: File,
     identity: Identity,
 }
 
-fn open(path: PathBuf) -> Result<Folder, String> {
-    let opened = File::open(&path).and_then(|file| {
-        let metadata = file.metadata()?;
-        Ok((file, (metadata.dev(), metadata.ino())))
-    });
-    match opened {
-        Ok((file, identity)) => Ok(Folder {
-            path,
-            file,
-            identity,
-        }),
-        Err(error) => Err(failed(&path, "opened", &error)),
-    }
-}
-
 impl Folder {
-    fn lock(self, turn: OwnedMutexGuard<()>) -> Result<Locked, String> {
+    fn find(path: PathBuf) -> Result<Self, String> {
+        match fs::metadata(&path) {
+            Ok(metadata) => Ok(Self {
+                path,
+                identity: identity(&metadata),
+            }),
+            Err(error) => Err(failed(&path, "opened", &error)),
+        }
+    }
+
+    /// Locks the folder. Returns `None` if there is another one in its place.
+    fn lock(self, turn: OwnedMutexGuard<()>) -> Result<Option<Locked>, String> {
+        let opened = File::open(&self.path).and_then(|file| {
+            let identity = identity(&file.metadata()?);
+            Ok((file, identity))
+        });
+        let (file, opened) = opened.map_err(|error| failed(&self.path, "opened", &error))?;
+        if opened != self.identity {
+            return Ok(None);
+        }
         loop {
-            match flock(&self.file, FlockOperation::LockExclusive) {
+            match flock(&file, FlockOperation::LockExclusive) {
                 Ok(()) => {
-                    return Ok(Locked {
-                        _folder: self.file,
+                    return Ok(Some(Locked {
+                        _folder: file,
                         _turn: turn,
-                    });
+                    }));
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(failed(&self.path, "locked", &error.into())),
             }
         }
     }
+}
+
+fn identity(metadata: &Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
 }
 
 fn failed(path: &std::path::Path, what: &str, error: &io::Error) -> String {
@@ -251,6 +270,39 @@ mod tests {
                         }
                     });
                 });
+            }
+        });
+    }
+
+    #[test]
+    fn requests_that_wait_have_no_descriptor_and_find_the_folder_that_is_there_then() {
+        let above = tempfile::tempdir().expect("a folder");
+        let path = above.path().join("data");
+        fs::create_dir(&path).expect("created");
+        let grants = grants(&[(&path, true)]);
+        let identity_now = || identity(&fs::metadata(&path).expect("it is there"));
+        let descriptors = |identity: Identity| {
+            let open = fs::read_dir("/proc/self/fd").expect("Linux").flatten();
+            let open = open.filter_map(|entry| fs::metadata(entry.path()).ok());
+            open.filter(|metadata| self::identity(metadata) == identity)
+                .count()
+        };
+        block_on(async {
+            let first = acquire(&grants).await.expect("locked").expect("exclusive");
+            let replaced = identity_now();
+            assert_eq!(descriptors(replaced), 1);
+            let mut waiting: Vec<_> = (0..9).map(|_| Box::pin(acquire(&grants))).collect();
+            for one in &mut waiting {
+                let early = tokio::time::timeout(Duration::from_millis(50), one).await;
+                assert!(early.is_err(), "both have it");
+            }
+            assert_eq!(descriptors(replaced), 1);
+            fs::rename(&path, above.path().join("old")).expect("renamed");
+            fs::create_dir(&path).expect("created");
+            drop(first);
+            for one in waiting {
+                let _lock = one.await.expect("locked").expect("exclusive");
+                assert_eq!((descriptors(replaced), descriptors(identity_now())), (0, 1));
             }
         });
     }

@@ -31,6 +31,7 @@ use super::worlds::gateway::bindings::wasgi::gateway::gateway::Exception;
 use super::worlds::key_value::opened::KeyValue;
 use super::worlds::pre::Pre;
 use super::worlds::{command, wasi_http};
+use crate::descriptor_limits::{DescriptorLimits, DescriptorPermit};
 use crate::gateway::{Environ, Exchange, Failure, Response, Sent, Step};
 use crate::grants::Grants;
 use crate::metrics::{SAMPLED, is_sampled};
@@ -39,6 +40,7 @@ use crate::policy::{Budget, Policy};
 use crate::traces::{ActiveSpan, SpanKind};
 use backtrace::Stack;
 use folder_lock::FolderLock;
+use open_files::try_take_folders;
 use refusals::Refused;
 use state::HostState;
 use store::{FIRST_TICKS, new_store};
@@ -203,6 +205,20 @@ impl Request {
         .await
     }
 
+    /// Takes the permits for the folders of a script and those that are granted: an instance opens
+    /// each.
+    fn take_folders(&self, code: &Code) -> Result<Vec<DescriptorPermit>, Failure> {
+        let granted = self.grants.as_ref();
+        let granted = granted.map_or(0, |grants| grants.folders().len());
+        let count = code.folders.len() + granted;
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let limits = DescriptorLimits::current();
+        try_take_folders(&self.handler, count, limits)
+            .ok_or_else(|| Failure::NoDescriptor(limits.to_string()))
+    }
+
     fn into_state(
         self,
         code: &Code,
@@ -210,6 +226,7 @@ impl Request {
         reservation: Reservation,
         lock: Option<FolderLock>,
         span: Option<Box<ActiveSpan>>,
+        folders: Vec<DescriptorPermit>,
     ) -> HostState {
         let mut state = HostState::new(
             self.handler,
@@ -227,7 +244,7 @@ impl Request {
             state.key_value = store.map(|store| Box::new(KeyValue::new(store)));
         }
         state.keeps_stack = code.lines.is_some();
-        state.set_folders(&code.folders);
+        state.set_folders(&code.folders, folders);
         state.set_grants(self.grants, lock);
         state.span = span;
         state
@@ -263,9 +280,13 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
                 Ok(reservation) => reservation,
                 Err(short) => return Finished::turned_away(short),
             };
+            let folders = match request.take_folders(&code) {
+                Ok(folders) => folders,
+                Err(failure) => return Finished::failed(failure),
+            };
             let waiting = request.instance_span();
             let (pre, permit) = code.place_to_stay().await;
-            let state = request.into_state(&code, permit, reservation, lock, waiting);
+            let state = request.into_state(&code, permit, reservation, lock, waiting, folders);
             let mut store = new_store(pre, state);
             code.prepare(store.data_mut());
             let instance = match pre {
@@ -347,9 +368,13 @@ async fn run(code: Arc<Code>, request: Request) -> Finished {
         Ok(reservation) => reservation,
         Err(short) => return Finished::turned_away(short),
     };
+    let folders = match request.take_folders(&code) {
+        Ok(folders) => folders,
+        Err(failure) => return Finished::failed(failure),
+    };
     let waiting = request.instance_span();
     let (pre, permit) = code.place().await;
-    let state = request.into_state(&code, permit, reservation, lock, waiting);
+    let state = request.into_state(&code, permit, reservation, lock, waiting, folders);
     let mut store = new_store(pre, state);
     code.prepare(store.data_mut());
     let result = match pre {

@@ -15,7 +15,7 @@ pub(in crate::engine) enum Thing {
     /// A part of the network that can't be granted.
     Network,
     KeyValue,
-    /// More open files than a handler may have.
+    /// More open files and connections than a handler may have.
     OpenFiles,
 }
 

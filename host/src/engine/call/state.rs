@@ -16,8 +16,9 @@ use super::denials::HostDenials;
 use super::folder_lock::FolderLock;
 use super::footprint::Footprint;
 use super::guest_log::{GuestLog, LineLog, LogStream, Source};
-use super::open_files::{FileLimits, FilePermit, OpenFiles};
+use super::open_files::OpenFiles;
 use super::refusals::{Refused, Thing};
+use crate::descriptor_limits::{DescriptorLimits, DescriptorPermit};
 use crate::engine::clock::meter::Meter;
 use crate::engine::direct::Direct;
 use crate::engine::limits::{self, FIELDS_BYTES, RANDOM_BYTES, WASI_HANDLES};
@@ -99,7 +100,7 @@ pub(in crate::engine) struct HostState {
     /// The span of what the request does now, if its trace is recorded.
     pub(in crate::engine) span: Option<Box<ActiveSpan>>,
     wasi: Option<Box<Wasi>>,
-    /// The files that it has opened.
+    /// The files and folders that it has open.
     pub(in crate::engine) open_files: OpenFiles,
     /// Held while the request may use folders that only one request at a time may use.
     folder_lock: Option<FolderLock>,
@@ -255,13 +256,22 @@ impl HostState {
     }
 
     /// Returns the permit for a further file of the handler, unless there are too many.
-    pub(in crate::engine) fn try_take_file(&mut self, limits: FileLimits) -> Option<FilePermit> {
+    pub(in crate::engine) fn try_take_file(
+        &mut self,
+        limits: DescriptorLimits,
+    ) -> Option<DescriptorPermit> {
         self.open_files.try_take(self.log.handler(), limits)
     }
 
-    /// Makes these folders visible to the guest when it first uses WASI.
-    pub(in crate::engine) fn set_folders(&mut self, folders: &Folders) {
+    /// Makes these folders visible to the guest when it first uses WASI. `permits` are those for
+    /// them and for the granted folders.
+    pub(in crate::engine) fn set_folders(
+        &mut self,
+        folders: &Folders,
+        permits: Vec<DescriptorPermit>,
+    ) {
         self.folders = folders.clone();
+        self.open_files = OpenFiles::new(permits);
     }
 
     /// Returns whether the guest has a folder: of its script, or a granted one.

@@ -10,8 +10,8 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
     DescriptorFlags, ErrorCode, Host as _, HostDescriptor as _, OpenFlags, PathFlags,
 };
 
-use super::refused::VERSION;
-use crate::engine::call::open_files::FileLimits;
+use super::refused::{VERSION, refuse_path};
+use crate::descriptor_limits::DescriptorLimits;
 use crate::engine::call::refusals::Thing;
 use crate::engine::call::state::HostState;
 
@@ -21,7 +21,7 @@ pub(super) type Folder = Resource<Descriptor>;
 pub(super) type Answer<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
 
 /// How a guest opens a file.
-pub(super) type How = (PathFlags, String, OpenFlags, DescriptorFlags);
+type How = (PathFlags, String, OpenFlags, DescriptorFlags);
 
 /// Replaces the bindings' function that opens a file.
 pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -39,7 +39,11 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
                 DescriptorFlags,
             )| {
                 Box::new(async move {
-                    open_at(store.data_mut(), folder, (flags, path, how, access)).await
+                    let state = store.data_mut();
+                    if let Some(denied) = refuse_path(state, &path) {
+                        return Ok((Err(denied),));
+                    }
+                    open_at(state, folder, (flags, path, how, access)).await
                 })
             },
         )?;
@@ -48,19 +52,14 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 }
 
 /// Opens a file of a folder, unless the handler has too many.
-pub(super) async fn open_at(
+async fn open_at(
     state: &mut HostState,
     folder: Folder,
     (flags, path, how, access): How,
 ) -> Answer<Folder> {
-    let limits = FileLimits::current();
+    let limits = DescriptorLimits::current();
     let Some(permit) = state.try_take_file(limits) else {
-        let text = format!(
-            "can't open a file: a handler may have {} files open at a time, and all together {}; \
-             the limits are shares of the server's limit on open files (LimitNOFILE, ulimit -Hn)",
-            limits.handler_count, limits.all_count
-        );
-        state.refuse(Thing::OpenFiles, &text);
+        state.refuse(Thing::OpenFiles, &format!("can't open a file: {limits}"));
         return Ok((Err(ErrorCode::Quota),));
     };
     let mut files = state.filesystem();

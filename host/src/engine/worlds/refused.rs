@@ -10,13 +10,21 @@ use wasmtime::component::{Linker, Resource};
 use wasmtime::{StoreContext, WasmBacktrace};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::preopens::Host;
+use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 
 use crate::engine::call::refusals::Thing;
 use crate::engine::call::state::HostState;
 use crate::grants;
+use crate::printable;
 
 /// The version of the interfaces in `wasmtime-wasi`: another name would add a second definition.
 pub(super) const VERSION: &str = "0.2.12";
+
+/// The name of the empty folder that a command without folders has.
+pub(super) const EMPTY_FOLDER: &str = "/";
+
+/// The maximum length of a path in a log line, in bytes: more than usual paths have.
+const PATH_BYTES: usize = 255;
 
 /// A part of the names, mangled or not, of functions that componentize-py adds to an interpreter.
 const PYTHON_RUNTIME: &str = "componentize_py_runtime";
@@ -61,10 +69,25 @@ pub(in crate::engine) fn add_files_and_variables_to_linker(
 
 /// Logs how to grant files, once per version of a handler. `what` says what it asked for and that
 /// it has none.
-pub(super) fn refuse_files(state: &mut HostState, what: &str) {
+fn refuse_files(state: &mut HostState, what: &str) {
     let example = "files = [{ source = \"data\", destination = \"/data\" }]";
     let text = ungranted(state, what, example);
     state.refuse(Thing::Files, &text);
+}
+
+/// Logs a path that a command without folders asks for, and returns the error for it. `None` for a
+/// handler with folders. Handlers of other kinds have no folder to ask for a path in.
+pub(super) fn refuse_path(state: &mut HostState, path: &str) -> Option<ErrorCode> {
+    if state.has_folders() {
+        return None;
+    }
+    // Relative to the folder, which is `.` in it.
+    let path = match path {
+        "." => EMPTY_FOLDER.to_owned(),
+        path => format!("{EMPTY_FOLDER}{}", printable::front(path, PATH_BYTES)),
+    };
+    refuse_files(state, &format!("the file {path:?} and has no files"));
+    Some(ErrorCode::NoEntry)
 }
 
 /// Returns the log line for something that a handler has asked for and that is not granted to it.

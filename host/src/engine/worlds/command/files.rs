@@ -15,21 +15,12 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
 use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
-use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, ErrorCode, HostDescriptor as _, OpenFlags, PathFlags,
-};
+use wasmtime_wasi::p2::bindings::filesystem::types::{HostDescriptor as _, PathFlags};
 use wasmtime_wasi::{FsPerms, OpenMode};
 
-use super::super::open_files::{Folder, answer, open_at};
-use super::super::refused::{VERSION, refuse_files};
+use super::super::open_files::{Folder, answer};
+use super::super::refused::{EMPTY_FOLDER, VERSION, refuse_path};
 use crate::engine::call::state::HostState;
-use crate::printable;
-
-/// The maximum length of a path in a log line, in bytes: more than usual paths have.
-const PATH_BYTES: usize = 255;
-
-/// The name of the empty folder in the sandbox.
-const NAME: &str = "/";
 
 /// Replaces methods of a folder: each denies the path if the command has no folders, and is the
 /// method of WASI's implementation otherwise.
@@ -39,7 +30,7 @@ macro_rules! replace {
             concat!("[method]descriptor.", $name),
             |mut store: StoreContextMut<'_, HostState>, (folder, $($argument),*): (Folder, $($type),*)| {
                 Box::new(async move {
-                    if let Some(denied) = denied(store.data_mut(), &$path) {
+                    if let Some(denied) = refuse_path(store.data_mut(), &$path) {
                         return Ok((Err(denied),));
                     }
                     let mut files = store.data_mut().filesystem();
@@ -51,7 +42,8 @@ macro_rules! replace {
     )*};
 }
 
-/// Replaces the bindings' functions that request folders and paths.
+/// Replaces the bindings' functions that request folders and paths, except the one that opens a
+/// file: `open_files` has it for all kinds of handlers.
 pub(in crate::engine) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker
@@ -68,24 +60,6 @@ pub(in crate::engine) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmti
         "unlink-file-at" => unlink_file_at(path: String), path;
         "rename-at" => rename_at(from: String, to: Folder, new: String), from;
     );
-    types.func_wrap_async(
-        "[method]descriptor.open-at",
-        |mut store: StoreContextMut<'_, HostState>,
-         (folder, flags, path, how, access): (
-            Folder,
-            PathFlags,
-            String,
-            OpenFlags,
-            DescriptorFlags,
-        )| {
-            Box::new(async move {
-                if let Some(denied) = denied(store.data_mut(), &path) {
-                    return Ok((Err(denied),));
-                }
-                open_at(store.data_mut(), folder, (flags, path, how, access)).await
-            })
-        },
-    )?;
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -97,23 +71,9 @@ fn folders(state: &mut HostState) -> wasmtime::Result<Vec<(Folder, String)>> {
         && let Some(empty) = empty()
     {
         let table = state.filesystem().table;
-        folders.push((table.push(Descriptor::Dir(empty))?, NAME.to_owned()));
+        folders.push((table.push(Descriptor::Dir(empty))?, EMPTY_FOLDER.to_owned()));
     }
     Ok(folders)
-}
-
-/// Logs a path that a command without folders asks for, and returns the error for it.
-fn denied(state: &mut HostState, path: &str) -> Option<ErrorCode> {
-    if state.has_folders() {
-        return None;
-    }
-    // Relative to the folder, which is `.` in it.
-    let path = match path {
-        "." => NAME.to_owned(),
-        path => format!("{NAME}{}", printable::front(path, PATH_BYTES)),
-    };
-    refuse_files(state, &format!("the file {path:?} and has no files"));
-    Some(ErrorCode::NoEntry)
 }
 
 /// Returns the empty folder. `None` if none can be created: then a denied file is not logged.

@@ -1,14 +1,11 @@
 //! What an instance may use of the network: the hooks of the bindings.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery};
 use http::{Method, Request, Response, Uri};
-use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
@@ -17,7 +14,7 @@ use super::target::{entry, target};
 use super::trace::{self, OutboundTrace};
 use crate::engine::call::denials::HostDenials;
 use crate::grants::Grants;
-use crate::outbound::{self, Connections, Limits, ResponseBody, Sender, Target};
+use crate::outbound::{self, Connections, Limit, Limits, Sender, Target};
 
 /// The maximum size of one write to a body, in bytes. For a receiver that doesn't read, the host
 /// holds four such blocks: two in the bindings' channel, one that may be the last, one in transit.
@@ -122,12 +119,16 @@ impl WasiHttpHooks for Network {
             let sent = outbound::send(request, target, sender, limits).await;
             trace::end(span, &sent);
             let response = sent.map_err(|error| {
-                if let outbound::Error::Prohibited(why) = error {
-                    denials.prohibited(&entry, why);
+                match error {
+                    outbound::Error::Prohibited(why) => denials.prohibited(&entry, why),
+                    outbound::Error::TooManyConnections(Limit::Descriptors(limits)) => {
+                        denials.no_descriptor(limits);
+                    }
+                    _ => {}
                 }
                 error_code(error)
             })?;
-            let response = response.map(|body| WasiBody::new(IncomingBody(body)));
+            let response = response.map(|body| WasiBody::new(body.map_err(error_code)));
             let worker: Box<Worker> = Box::new(async { Ok(()) });
             Ok((response, worker))
         })
@@ -162,30 +163,6 @@ fn in_origin_form(mut request: Request<WasiBody>) -> Result<(Request<WasiBody>, 
     Ok((request, target))
 }
 
-/// The body of a response, with the errors of the bindings.
-struct IncomingBody(ResponseBody);
-
-impl Body for IncomingBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = Pin::new(&mut self.0).poll_frame(context);
-        frame.map(|frame| frame.map(|frame| frame.map_err(error_code)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
-}
-
 /// Returns the error that the guest sees.
 fn error_code(error: outbound::Error) -> Error {
     use crate::outbound::{Error as E, LookupError};
@@ -208,7 +185,7 @@ fn error_code(error: outbound::Error) -> Error {
             _ => Error::DestinationUnavailable,
         },
         E::ConnectTimeout => Error::ConnectionTimeout,
-        E::TooManyConnections => Error::ConnectionLimitReached,
+        E::TooManyConnections(_) => Error::ConnectionLimitReached,
         E::Certificate(_) => Error::TlsCertificateError,
         E::Tls(_) => Error::TlsProtocolError,
         E::HeadTooLarge => Error::HttpResponseHeaderSectionSize(None),

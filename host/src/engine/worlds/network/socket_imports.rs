@@ -16,6 +16,7 @@ use crate::engine::call::refusals::Thing;
 use crate::engine::call::state::HostState;
 use crate::engine::worlds::refused::VERSION;
 use crate::grants::{Host, MAX_NAME_BYTES};
+use crate::outbound::Limit;
 use crate::printable;
 
 /// Replaces the bindings' functions that create sockets and look up names.
@@ -95,8 +96,14 @@ fn create_tcp_socket(
         network.denials.not_granted("tcp://HOST:PORT");
         return Ok(Err(ErrorCode::AccessDenied));
     };
-    let Some(permit) = granted.connections.try_take(limit) else {
-        return Ok(Err(ErrorCode::NewSocketLimit));
+    let permit = match granted.connections.try_take(limit) {
+        Ok(permit) => permit,
+        Err(reached) => {
+            if let Limit::Descriptors(limits) = reached {
+                network.denials.no_descriptor(limits);
+            }
+            return Ok(Err(ErrorCode::NewSocketLimit));
+        }
     };
     match state.sockets().create_tcp_socket(family) {
         Ok(socket) => {
