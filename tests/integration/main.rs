@@ -38,6 +38,7 @@ mod isolation;
 mod javascript;
 mod lifecycle;
 mod lingering;
+mod live_grants;
 mod logs;
 mod main_job;
 mod many;

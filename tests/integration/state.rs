@@ -3,6 +3,7 @@
 
 mod scripts;
 mod secrecy;
+mod sqlite;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -312,13 +313,18 @@ fn has_database(pid: Pid) -> bool {
         .any(|path| path.ends_with("state/state.redb"))
 }
 
+/// Returns how often a process is killed in a test. A hundred rounds can find rarer faults:
+/// `WASGI_TEST_KILLS=100`.
+fn kill_rounds() -> usize {
+    const ROUNDS: usize = 4;
+    let rounds = std::env::var("WASGI_TEST_KILLS");
+    rounds.map_or(ROUNDS, |count| count.parse().expect("a number"))
+}
+
 #[test]
 fn no_acknowledged_write_is_lost_when_a_worker_or_the_owner_of_the_store_is_killed() {
-    /// A hundred rounds can find rarer faults: `WASGI_TEST_KILLS=100`.
-    const ROUNDS: usize = 4;
     const CLIENTS: usize = 8;
-    let rounds = std::env::var("WASGI_TEST_KILLS");
-    let rounds = rounds.map_or(ROUNDS, |count| count.parse().expect("a number"));
+    let rounds = kill_rounds();
     with_each_store(|site, store, redis| {
         let text = "[handlers.\"*\"]\nkey-value = [{ name = \"all\", shared = \"counts\" }]\n";
         configure(&site, &format!("{store}{text}"));

@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::command::code_cache;
 use crate::support::eventually;
 use crate::support::scripts::Language::Python;
-use crate::support::scripts::{compile, logs, until};
+use crate::support::scripts::{compile, logs, percent_encoded, until};
 use crate::support::server::Server;
 
 /// A script that reports a variable at its import and at the request, and what it set itself.
@@ -192,6 +192,84 @@ fn a_command_that_lists_routes_imports_a_script_with_its_variables() {
     };
     // Fails if a handler isn't loaded.
     compile(&site);
+}
+
+#[test]
+fn no_path_leads_a_script_out_of_a_granted_folder() {
+    let settings = "[[handlers.granted.files]]\nsource = \"data\"\ndestination = \"/data\"\n\
+                    writable = true\n";
+    let files = [
+        ("granted.py", include_str!("../../python/granted.py")),
+        ("../data/inside", "visible"),
+        ("../secret", "hidden"),
+    ];
+    let Some((site, server)) = Python.serve(&files, settings) else {
+        return;
+    };
+    let ask = |expression: &str| {
+        let expression = expression.replace("os.", "__import__('os').");
+        let path = format!("/granted?{}", percent_encoded(&expression));
+        server.get(&path).text().to_owned()
+    };
+    until(
+        &server,
+        &format!(
+            "/granted?{}",
+            percent_encoded("open('/data/inside').read()")
+        ),
+        "visible",
+    );
+    // The links that a script makes itself, if it can.
+    for target in [
+        "../secret",
+        "/data/../secret",
+        "/etc/passwd",
+        "/proc/self/environ",
+        "..",
+    ] {
+        if ask(&format!("os.symlink('{target}', '/data/made')")) != "None" {
+            continue;
+        }
+        for expression in [
+            "open('/data/made').read()",
+            "open('/data/made', 'a').write('x')",
+            "os.listdir('/data/made')",
+            "open('/data/made/secret').read()",
+            "os.truncate('/data/made', 0)",
+            "os.link('/data/made', '/data/hard') or open('/data/hard').read()",
+        ] {
+            let told = ask(expression);
+            assert!(told.contains("Error: "), "{target}: {expression}: {told}");
+        }
+        ask("os.remove('/data/hard')");
+        ask("os.remove('/data/made')");
+    }
+    for expression in [
+        "open('/data/../secret').read()",
+        "open('/data/./../secret').read()",
+        "open('/data/inside/../../secret').read()",
+        "os.chdir('/data') or open('../secret').read()",
+        "os.chdir('/data/..') or open('secret').read()",
+        "os.link('/data/../secret', '/data/hard') or open('/data/hard').read()",
+        "os.rename('/data/../secret', '/data/moved') or open('/data/moved').read()",
+        "os.rename('/data/inside', '/data/../out')",
+        "os.open('../secret', 0, dir_fd=os.open('/data', 0))",
+        "open('/proc/self/environ').read()",
+        "open('/etc/passwd').read()",
+        "open('/data/inside/').read()",
+        "open('/data/new/', 'w')",
+        "os.mkdir('/data/../made')",
+        "os.rmdir('/data/../html')",
+    ] {
+        let told = ask(expression);
+        assert!(told.contains("Error: "), "{expression}: {told}");
+    }
+    let secret = fs::read_to_string(site.path().join("secret"));
+    assert_eq!(secret.expect("read"), "hidden");
+    let names = fs::read_dir(site.path().join("data")).expect("it is there");
+    assert_eq!(names.count(), 1, "only the file inside");
+    assert!(!site.path().join("out").exists() && !site.path().join("made").exists());
+    assert!(site.html().exists());
 }
 
 #[test]
