@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crate::dev::{dev, document};
-use crate::support::attempts::{ask, configure, serve_with_descriptors};
+use crate::support::attempts::{PATIENT_BUDGET, ask, configure, serve_with_descriptors};
 use crate::support::command::{code_cache, run, wasgi};
 use crate::support::eventually;
 use crate::support::process::Process;
@@ -32,7 +32,7 @@ fn grant_data(site: &Site) {
              writable = true\n"
         )
     });
-    configure(site, &grants.concat());
+    configure(site, &format!("{PATIENT_BUDGET}{}", grants.concat()));
 }
 
 /// Waits for the warnings about a grant that the handlers lack, each with the key that grants it.
@@ -267,18 +267,28 @@ fn a_writable_folder_serves_one_request_at_a_time_over_threads_and_processes() {
 fn nothing_is_written_to_a_folder_after_the_request_was_cut_off() {
     let site = site();
     grant_data(&site);
-    let server = Server::with(&site, &["--max-wall-time", "2s", "--threads", "2"]);
+    let times = ["--max-cpu-time", "2s", "--max-wall-time", "2s"];
+    let server = Server::with(&site, &[&times[..], &["--threads", "2"]].concat());
     for round in 0..2 {
         for kind in KINDS {
             let response = server.get(&format!("/{kind}?fill=/data/log"));
             assert_eq!(response.status(), 504, "{kind}");
             // The next request has the folder as soon as the other one has left it.
-            let length = || ask(&server, "grants", "length=/data/log");
+            let length = || {
+                let mut length = String::new();
+                // On a busy machine, the wall time may be over before it is read.
+                eventually("its length is known", || {
+                    let response = server.get("/grants?length=/data/log");
+                    length = response.text().to_owned();
+                    response.status() == 200
+                });
+                length
+            };
             let lengths = [length(), length(), length()];
             assert!(lengths[0].parse::<u64>().is_ok(), "{lengths:?}");
             assert_eq!(lengths[0], lengths[1], "{kind}, {round}");
             assert_eq!(lengths[0], lengths[2], "{kind}, {round}");
-            assert_eq!(ask(&server, kind, "remove=/data/log"), "removed");
+            fs::remove_file(site.path().join("data/log")).expect("removed");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::support::attempts::configure;
+use crate::support::attempts::{PATIENT_BUDGET, configure};
 use crate::support::scripts::Language::Python;
 use crate::support::scripts::{compile, percent_encoded};
 use crate::support::server::Server;
@@ -127,7 +127,7 @@ fn a_grant_of_each_kind_comes_and_goes_under_load_for_each_kind_of_handler_and_n
     let (site, has_python) = site();
     let grants = grants(&upstream, has_python);
     for processes in ["1", "2"] {
-        configure(&site, "");
+        configure(&site, PATIENT_BUDGET);
         let server = Server::with(&site, &["--processes", processes]);
         for attempt in grants.iter().flat_map(|grant| &grant.attempts) {
             let path = &attempt.path;
@@ -170,9 +170,12 @@ fn a_grant_of_each_kind_comes_and_goes_under_load_for_each_kind_of_handler_and_n
                         });
                     }
                 };
-                configure(&site, &format!("[handlers.\"*\"]\n{}", grant.settings));
+                configure(
+                    &site,
+                    &format!("{PATIENT_BUDGET}[handlers.\"*\"]\n{}", grant.settings),
+                );
                 until_all(|attempt| attempt.with);
-                configure(&site, "");
+                configure(&site, PATIENT_BUDGET);
                 until_all(|attempt| attempt.without);
             }
         });

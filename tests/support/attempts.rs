@@ -8,6 +8,10 @@ use super::process::Process;
 use super::server::Server;
 use super::site::Site;
 
+/// The settings of tests in which many requests wait for each other: what the slowest machine
+/// needs.
+pub(crate) const PATIENT_BUDGET: &str = "[budget]\ncpu-time = \"60s\"\nwall-time = \"150s\"\n";
+
 /// Replaces the site's configuration as a whole, so that a server never sees a part of it.
 pub(crate) fn configure(site: &Site, text: &str) {
     let aside = site.path().join("aside.toml");

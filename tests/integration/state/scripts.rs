@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::configure;
+use crate::support::attempts::PATIENT_BUDGET;
 use crate::support::eventually;
 use crate::support::redis::Redis;
 use crate::support::scripts::Language::{JavaScript, Python};
@@ -315,7 +316,8 @@ fn a_bucket_is_available_only_by_grant_and_a_change_applies_to_the_next_request(
 #[test]
 fn no_increment_of_a_script_is_lost_over_two_processes() {
     for (site, handler, operations) in cases() {
-        configure(&site, "[handlers.\"*\"]\nkey-value = [\"default\"]\n");
+        let grant = "[handlers.\"*\"]\nkey-value = [\"default\"]\n";
+        configure(&site, &format!("{PATIENT_BUDGET}{grant}"));
         let server = Server::with(&site, &["--processes", "2"]);
         until(&server, &path(handler, operations[0].0), operations[0].1);
         let code = match operations.len() == IN_PYTHON.len() {

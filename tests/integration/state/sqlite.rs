@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::process::{Signal, kill_process};
 
 use super::{kill_rounds, try_ask, workers};
+use crate::support::attempts::PATIENT_BUDGET;
 use crate::support::scripts::Language::Python;
 use crate::support::scripts::{compile, until};
 use crate::support::server::Server;
@@ -34,7 +35,10 @@ fn no_acknowledged_row_of_sqlite_is_lost_when_workers_are_killed() {
     const CLIENTS: usize = 4;
     let settings = "[handlers.book]\nfiles = [{ source = \"data\", destination = \"/data\", \
                     writable = true }]\n[server]\nprocesses = 2\n";
-    let Some(site) = Python.site(&[("book.py", SCRIPT)], settings) else {
+    let Some(site) = Python.site(
+        &[("book.py", SCRIPT)],
+        &format!("{PATIENT_BUDGET}{settings}"),
+    ) else {
         return;
     };
     fs::create_dir(site.path().join("data")).expect("a folder");
