@@ -22,7 +22,7 @@ const MARGIN: Duration = Duration::from_secs(15);
 
 /// How long there may be neither a server nor a process that is to become one. A successor takes
 /// milliseconds to start.
-const GONE_PATIENCE: Duration = Duration::from_secs(5);
+const GONE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The maximum length of a pid file, in bytes.
 const PID_FILE_BYTES: u64 = 64;
