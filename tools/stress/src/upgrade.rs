@@ -22,6 +22,9 @@ const CONNECTIONS: &str = "32";
 /// The duration of one run of `wrk`; runs are repeated until there are enough requests.
 const RUN: &str = "20s";
 
+/// How long a response may take: `wrk` counts a slower one as failed, and the machine may be busy.
+const TIMEOUT: &str = "30s";
+
 /// How long a successor may take.
 const UPGRADE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -145,7 +148,12 @@ fn attack(site: &Site, chain: &Chain, mut wrk: Child, interval: Duration) -> Res
         }
     }
     let output = wrk.wait_with_output()?;
-    Ok((parse(&String::from_utf8_lossy(&output.stdout))?, upgrades))
+    let output = String::from_utf8_lossy(&output.stdout);
+    let count = parse(&output)?;
+    if count.failed > 0 {
+        step(format!("wrk says: {output}"));
+    }
+    Ok((count, upgrades))
 }
 
 impl Chain {
@@ -264,6 +272,8 @@ fn start_wrk(mode: &Mode, port: u16) -> Result<Child> {
             CONNECTIONS,
             "--duration",
             RUN,
+            "--timeout",
+            TIMEOUT,
         ])
         .args(mode.arguments)
         .arg(format!("{}://127.0.0.1:{port}{HELLO}", mode.scheme))
