@@ -10,6 +10,7 @@ mod check;
 pub mod cli;
 pub mod commands;
 mod config;
+mod confinement;
 mod content;
 mod deps;
 mod descriptor_limits;

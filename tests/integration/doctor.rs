@@ -29,6 +29,8 @@ fn a_site_that_works_has_no_problem() {
         "Landlock",
         "seccomp",
         "vm.overcommit",
+        "vm.max_map_count",
+        "net.core.somaxconn",
         "open files",
         "pages",
         "handlers",
@@ -105,4 +107,44 @@ fn a_wrong_key_and_a_cache_that_cant_be_written_are_problems() {
     let ended = Process::start(command.arg(cache).arg(site.path())).wait();
     assert_eq!(ended.status.code(), Some(1), "{}", ended.everything());
     assert!(ended.stdout.join("\n").contains("can't be written"));
+}
+
+#[test]
+fn folders_that_the_servers_user_cannot_use_are_problems() {
+    let site = Site::new();
+    let locked = site.path().join("locked");
+    fs::create_dir(&locked).expect("a folder");
+    fs::write(site.path().join("file"), "").expect("written");
+    let text = "[state]\nfolder = \"file/state\"\n[handlers.shop]\nkey-value = [\"default\"]\n\
+        files = [{ source = \"missing\", destination = \"/a\" }, \
+        { source = \"locked\", destination = \"/b\" }]\n";
+    fs::write(site.path().join("wasgi.toml"), text).expect("written");
+    let ended = Process::start(wasgi(["doctor"]).arg(site.path())).wait();
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.everything());
+    let text = ended.stdout.join("\n");
+    for part in [
+        "file/state: can't be written: ",
+        "or correct state.folder",
+        "missing: can't be read: ",
+        "or correct handlers.shop",
+        "locked: readable",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("SKIPPED in part: only root can check for another user");
+    }
+    let of_owner = Permissions::from_mode(0o700);
+    fs::set_permissions(site.html(), of_owner).expect("it is ours");
+    let text = "[server]\nuser = \"nobody\"\naddr = \"127.0.0.1:0\"\n\
+        access-log = \"locked/access.log\"\n";
+    fs::write(site.path().join("wasgi.toml"), text).expect("written");
+    let ended = Process::start(wasgi(["doctor"]).arg(site.path())).wait();
+    let text = ended.stdout.join("\n");
+    assert!(text.contains("user nobody serves"), "{text}");
+    assert!(
+        text.contains("html: can't be read: Permission denied"),
+        "{text}"
+    );
+    assert!(text.contains("locked: can't be written: "), "{text}");
 }

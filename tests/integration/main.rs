@@ -18,6 +18,7 @@ mod cold_start;
 mod colours;
 mod completions;
 mod compression;
+mod confinement;
 mod contract;
 mod dashboard;
 mod databases;

@@ -11,6 +11,7 @@ use super::serve;
 use super::service::Service;
 use crate::cli;
 use crate::config::Config;
+use crate::confinement::ConfineMode;
 use crate::dev::Dev;
 use crate::log::{self, Log};
 
@@ -53,6 +54,9 @@ pub(super) fn restrict(config: &mut Config) -> anyhow::Result<()> {
         }
     }
     config.site.build = true;
+    // It runs compilers, and belongs to the person who has started it.
+    config.server.confine = ConfineMode::Off;
+    (config.server.user, config.server.group) = (None, None);
     // The record of what happened belongs to a process.
     config.server.processes = 1;
     Ok(())

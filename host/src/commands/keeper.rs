@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::admin::{Admin, AdminListener, Inspect, Inspection, Phase};
 use crate::config::Config;
+use crate::confinement::ConfineMode;
 use crate::file_watch::FileWatch;
 use crate::metrics::Snapshot;
 use crate::server::Sockets;
@@ -197,6 +198,12 @@ impl Keeper {
     fn start_successor(&mut self, sockets: &Sockets, on_end: OnEnd) -> anyhow::Result<()> {
         let program = self.program.as_ref();
         let program = program.context("`wasgi dev` has no upgrades: start it again")?;
+        let is_alone = self.config.server.processes == 1;
+        anyhow::ensure!(
+            !is_alone || self.config.server.confine == ConfineMode::Off,
+            "server.confine: a confined process can't start another program: restart the server, \
+             or use server.processes = 2, whose supervisor can"
+        );
         anyhow::ensure!(
             std::process::id() != 1,
             "this is process 1 of its container, which ends with it: replace the container"

@@ -6,6 +6,7 @@ mod check;
 mod compile;
 mod completions;
 mod config;
+mod confinement;
 mod deps;
 mod dev;
 mod doctor;

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
+use super::confinement::{Confinement, Files, Notes};
 use super::dev::{greet, restrict, state as dev_state};
 use super::events::{Event, forward};
 use super::keeper::{self, Keeper, Opened, has_terminal};
@@ -24,6 +25,7 @@ use crate::file_watch::{FileWatch, Stamps};
 use crate::log::{self, AccessLog, AccessTarget, Log};
 use crate::printable;
 use crate::server::Sockets;
+use crate::server::tls::LoadedCertificates;
 use crate::service_manager::{self, Activation};
 use crate::supervisor::{Logs, Operator, Supervisor};
 use crate::terminal;
@@ -71,9 +73,9 @@ fn start_as(
     arguments: &cli::Serve,
     dev: Option<&cli::Dev>,
     program: Option<Program>,
-    predecessor: Option<Predecessor>,
+    mut predecessor: Option<Predecessor>,
 ) -> anyhow::Result<ExitCode> {
-    let activation = match predecessor {
+    let mut activation = match predecessor {
         Some(_) => Activation::default(),
         None => service_manager::activation()?,
     };
@@ -91,16 +93,32 @@ fn start_as(
     }
     ignore_file_size_signal()?;
     stamps.extend(config.secret_stamps());
+    let several = config.server.processes > 1;
+    // Before the first thread: rights belong to threads.
+    let access_file = config.server.access_log.open()?;
+    let ready = match several {
+        true => None,
+        false => Some(Ready::new(
+            &config,
+            Files {
+                sources: &arguments.site.sources(),
+                bundle: bundle.as_deref(),
+            },
+            dev.is_some(),
+            std::mem::take(&mut activation),
+            predecessor.as_mut(),
+        )?),
+    };
     let colours = terminal::has_colours(&std::io::stderr());
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
     log::install(errors.clone(), config.server.log_level.into(), colours);
     log::set_format(config.server.log_format);
-    let several = config.server.processes > 1;
     let result = check_folders(&config, &overlaps)
         .and_then(|()| Log::start_for_access("access", std::io::stdout(), &config.log))
         .and_then(|out| {
             out.set_format(config.server.log_format);
-            let access = AccessLog::open(out.clone(), &config.server.access_log, &config.log)?;
+            let target = &config.server.access_log;
+            let access = AccessLog::with_file(out.clone(), target, &config.log, access_file)?;
             let logs = Logs {
                 out,
                 access,
@@ -118,14 +136,54 @@ fn start_as(
                 predecessor,
                 activation,
             };
-            if several {
-                supervise(start, logs)
-            } else {
-                run(start, &logs, dev)
+            match ready {
+                None => supervise(start, logs),
+                Some(ready) => run(start, ready, &logs, dev),
             }
         });
     errors.flush();
     result
+}
+
+/// What a serving process has opened with the rights that it was started with, and the rights that
+/// it has left.
+struct Ready {
+    opened: Opened,
+    certificates: Option<LoadedCertificates>,
+    confinement: Confinement,
+    notes: Notes,
+}
+
+impl Ready {
+    /// Opens what takes rights, and then gives up those that the configuration doesn't need.
+    fn new(
+        config: &Config,
+        files: Files<'_>,
+        is_dev: bool,
+        activation: Activation,
+        predecessor: Option<&mut Predecessor>,
+    ) -> anyhow::Result<Self> {
+        let mut notes = Notes::default();
+        raise_descriptor_limit().unwrap_or_else(|line| notes.warn(line));
+        let opened = keeper::open(config, activation, predecessor)?;
+        let of_hosts = match is_dev {
+            // It serves no virtual hosts.
+            true => Vec::new(),
+            false => config.hosts.certificates(),
+        };
+        let certificates = LoadedCertificates::load(&config.tls, &of_hosts)?;
+        let confinement = match is_dev {
+            // It belongs to the person who has started it.
+            true => Confinement::default(),
+            false => Confinement::enter(config, Some(files), &mut notes)?,
+        };
+        Ok(Self {
+            opened,
+            certificates,
+            confinement,
+            notes,
+        })
+    }
 }
 
 /// A site that is about to be served.
@@ -146,24 +204,34 @@ struct Start<'s> {
 }
 
 /// Serves in this process.
-fn run(start: Start<'_>, logs: &Logs, dev: Option<&cli::Dev>) -> anyhow::Result<ExitCode> {
+fn run(
+    start: Start<'_>,
+    ready: Ready,
+    logs: &Logs,
+    dev: Option<&cli::Dev>,
+) -> anyhow::Result<ExitCode> {
     let Start {
         arguments,
         site,
-        mut predecessor,
+        predecessor,
         ..
     } = start;
+    let Ready {
+        opened,
+        certificates,
+        confinement,
+        notes,
+    } = ready;
     let config = &site.config.clone();
     let has_folders = site.bundle.is_none();
     let (out, access) = (&logs.out, &logs.access);
-    raise_descriptor_limit();
     let signals = watch_signals(&[SIGUSR2], predecessor.as_ref())?;
-    let opened = keeper::open(config, start.activation, predecessor.as_mut())?;
     let mut keeper = Keeper::new(config, &opened, start.program, predecessor);
     let entry = Entry {
         // A clone, for successors: it is closed when this process accepts no more connections.
         sockets: opened.sockets.part(0, 1)?,
         tickets: opened.tickets,
+        certificates,
     };
     let to_out = out.clone();
     let on_started = move |text: String| log::announce(&to_out, text);
@@ -186,10 +254,13 @@ fn run(start: Start<'_>, logs: &Logs, dev: Option<&cli::Dev>) -> anyhow::Result<
             Ok(())
         },
     )?;
+    // Not before: a start that fails is one line.
+    notes.log();
     service.warn_of_unknown_handlers(&config.handlers);
     let controls = service.controls();
     let apply = move |config: &Config| {
         controls.warn_of_unknown_handlers(&config.handlers);
+        confinement.warn_of_missing(config);
         controls.apply(config)
     };
     keeper.watch(watch_config(arguments, site, apply)?);

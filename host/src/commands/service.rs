@@ -27,7 +27,7 @@ use crate::published::Published;
 use crate::registry::{Registry, RouteTable, Row, RowState};
 use crate::reload::projects::Projects;
 use crate::reload::{self, OnHandler, OnPages, PagesChange, Reload, Started};
-use crate::server::tls::Tickets;
+use crate::server::tls::{LoadedCertificates, Tickets};
 use crate::server::{Drain, Listen, Pulse, Server, ServerView, Settings, Sockets};
 use crate::state::Store;
 use crate::static_files::Pages;
@@ -69,6 +69,8 @@ pub(super) struct Entry {
     pub(super) sockets: Sockets,
     /// The keys of session tickets that other processes have, too.
     pub(super) tickets: Option<Arc<Tickets>>,
+    /// The certificates, with TLS.
+    pub(super) certificates: Option<LoadedCertificates>,
 }
 
 /// A service before it listens.
@@ -240,16 +242,12 @@ impl Service {
             store: &controls.store,
         })?;
         let tracer = Tracer::start()?;
-        let certificates = match has_hosts {
-            true => config.hosts.certificates(),
-            false => Vec::new(),
-        };
         let listen = Listen {
             sockets: entry.sockets,
+            certificates: entry.certificates,
             options: &config.server,
             tls: &config.tls,
             tickets: entry.tickets,
-            host_certificates: &certificates,
             dev,
             tracer: tracer.as_ref(),
         };
@@ -574,19 +572,21 @@ fn started_lines(started: Started, announced: Option<&RouteTable>, now: RouteTab
 
 /// Raises the limit on file descriptors, one of which each connection needs, to the hard limit. The
 /// usual soft limit of 1,024 exists for programs that use `select`.
-pub(super) fn raise_descriptor_limit() {
+///
+/// # Errors
+///
+/// Fails with the line for the log if the system refuses.
+pub(super) fn raise_descriptor_limit() -> Result<(), String> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(
-            "the limit on open files stays at {:?}: {error}",
-            limit.current
-        );
-    }
+    setrlimit(Resource::Nofile, raised).map_err(|error| {
+        let current = limit.current;
+        format!("the limit on open files stays at {current:?}: {error}")
+    })
 }
 
 /// Makes a write beyond the process's limit on the size of files (RLIMIT_FSIZE) an error of this

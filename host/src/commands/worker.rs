@@ -8,10 +8,12 @@ use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
+use super::confinement::{Confinement, Notes};
 use super::events::{Event, forward};
 use super::service::{Entry, Service, ignore_file_size_signal, raise_descriptor_limit};
 use crate::config::Config;
 use crate::log::{self, AccessLog, Log};
+use crate::server::tls::LoadedCertificates;
 use crate::supervisor::{END_AT_ONCE, Report, Started, ToSupervisor, WorkerId};
 
 /// Serves until SIGTERM.
@@ -30,6 +32,13 @@ pub(super) fn work(id: WorkerId) -> anyhow::Result<ExitCode> {
     let mut channel = ToSupervisor::stdin()?;
     let started = channel.start()?;
     let config = &started.config;
+    let mut notes = Notes::default();
+    raise_descriptor_limit().unwrap_or_else(|line| notes.warn(line));
+    // Before the first thread: rights belong to threads.
+    let certificates = LoadedCertificates::load(&config.tls, &config.hosts.certificates())?;
+    let confinement = Confinement::enter(config, None, &mut notes)?;
+    // The kernel forgets this request when a process becomes another user.
+    id.follow()?;
     let errors = Log::start("error", std::io::stderr(), &config.log)?;
     let level = config.server.log_level.into();
     log::install(errors.clone(), level, started.colours);
@@ -37,17 +46,29 @@ pub(super) fn work(id: WorkerId) -> anyhow::Result<ExitCode> {
     let out = Log::start_for_access("access", std::io::stdout(), &config.log)?;
     out.set_format(config.server.log_format);
     let access = AccessLog::open(out.clone(), &config.server.access_log, &config.log)?;
-    raise_descriptor_limit();
-    let result = serve(id, channel, started, signals, &access);
+    let rights = Rights {
+        certificates,
+        confinement,
+        notes,
+    };
+    let result = serve(id, channel, started, rights, signals, &access);
     out.flush();
     errors.flush();
     result.map(|()| ExitCode::SUCCESS)
+}
+
+/// What this process has read with the rights of its supervisor, and the rights that it has left.
+struct Rights {
+    certificates: Option<LoadedCertificates>,
+    confinement: Confinement,
+    notes: Notes,
 }
 
 fn serve(
     id: WorkerId,
     mut channel: ToSupervisor,
     started: Started,
+    rights: Rights,
     signals: Signals,
     access: &AccessLog,
 ) -> anyhow::Result<()> {
@@ -59,6 +80,11 @@ fn serve(
         is_held,
         ..
     } = started;
+    let Rights {
+        certificates,
+        confinement,
+        notes,
+    } = rights;
     let reporter = Arc::new(channel.reporter()?);
     let of_loading = reporter.clone();
     let on_started = move |text| {
@@ -68,6 +94,7 @@ fn serve(
     let entry = Entry {
         sockets,
         tickets: tickets.map(Arc::new),
+        certificates,
     };
     let service = Service::start(&config, entry, access, None, on_started, |prepared| {
         if is_held {
@@ -85,12 +112,14 @@ fn serve(
     // One worker logs warnings on behalf of all.
     let speaks = id.number == 1;
     if speaks {
+        notes.log();
         service.warn_of_unknown_handlers(&config.handlers);
     }
     let controls = service.controls();
     let apply = move |config: &Config| {
         if speaks {
             controls.warn_of_unknown_handlers(&config.handlers);
+            confinement.warn_of_missing(config);
         }
         controls.apply(config)
     };

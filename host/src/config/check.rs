@@ -3,6 +3,7 @@
 use super::table::HANDLER_KEYS;
 use super::{Complaint, Config, KEYS, Key};
 use crate::bundle::PublicKey;
+use crate::confinement::ConfineMode;
 use crate::{state, static_files};
 
 /// Checks what the types cannot express, in a configuration whose defaults are already adjusted.
@@ -28,6 +29,11 @@ pub(super) fn check(config: &Config) -> Result<(), Complaint> {
         return Err(Complaint::new("bundle.public-key", error.to_string()));
     }
     companions(config)?;
+    if config.site.build && config.server.confine != ConfineMode::Off {
+        let why = "a confined server can't run compilers (site.build): run `wasgi build` before, \
+                   or set it to \"off\"";
+        return Err(Complaint::new("server.confine", why));
+    }
     state::check_options(&config.state).map_err(|why| Complaint::new("state.url", why))?;
     static_files::check(&config.page_options())
         .map_err(|why| Complaint::new(why.key, format!("{:#}", why.error)))
@@ -51,6 +57,12 @@ fn companions(config: &Config) -> Result<(), Complaint> {
             tls.redirect_port.is_some(),
             "tls.redirect-http",
             tls.redirect_http.is_some(),
+        ),
+        (
+            "server.group",
+            config.server.group.is_some(),
+            "server.user",
+            config.server.user.is_some(),
         ),
         (
             "proxy.protocol",

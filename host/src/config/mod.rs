@@ -48,5 +48,6 @@ pub(crate) use resolved::{ResolvedConfig, Sources};
 pub(crate) use sections::{Config, Section, Visit};
 #[cfg(test)]
 pub(crate) use show::values;
+pub(crate) use site::default_bundle_cache;
 pub(crate) use table::KEYS;
 pub(crate) use value::Value;

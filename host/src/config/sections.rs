@@ -154,7 +154,7 @@ impl Config {
     }
 
     /// Returns the folder of the embedded store, if a handler may use it or it exists.
-    pub(super) fn state_in_use(&self) -> Option<&Path> {
+    pub(crate) fn state_in_use(&self) -> Option<&Path> {
         let folder = self.state.used_folder()?;
         let is_granted = self.tables().any(|handler| !handler.key_value.is_empty());
         (is_granted || folder.exists()).then_some(folder)

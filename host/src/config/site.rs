@@ -127,7 +127,7 @@ fn default_code_cache() -> Option<PathBuf> {
 }
 
 /// Returns the default folder of unpacked bundles. None if the user has no home or cache folder.
-pub(super) fn default_bundle_cache() -> Option<PathBuf> {
+pub(crate) fn default_bundle_cache() -> Option<PathBuf> {
     Some(user_caches()?.join("wasgi").join("bundles"))
 }
 

@@ -138,12 +138,16 @@ pub(crate) const KEYS: &[Key<Config>] = &[
             "Serving processes, isolated from each other; one that dies is replaced",
         )
         .doc("serving processes, {bounds}; see below"),
+    key("server.user", at!(server.user)).unset("the user that starts the server")
+        .restart()
+        .doc("the user that serves, by name or number, if [root starts the server](operations.md#users-and-confinement)"),
+    key("server.group", at!(server.group)).unset("the user's primary group").restart()
+        .doc("the group of this user, by name or number"),
+    key("server.confine", at!(server.confine))
+        .restart()
+        .doc("whether serving processes [give up rights](operations.md#users-and-confinement) that they don't need: `\"off\"`, `\"best-effort\"` or `\"required\"`"),
     key("server.access-log", at!(server.access_log))
-        .flag(
-            "--no-access-log",
-            Off,
-            "Don't log requests",
-        )
+        .flag("--no-access-log", Off, "Don't log requests")
         .doc(
             "one line per request on standard output; a path (`\"/var/log/wasgi/access.log\"`) \
              writes to this file, see [operations.md](operations.md#logs)",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::hosts::{Changed, Hosts};
 use crate::admin::AdminAddr;
+use crate::confinement::ConfineMode;
 use crate::grants::{BucketOptions, FolderOptions, HostOptions, SecretSource};
 use crate::log::{AccessTarget, LogFormat, Verbosity};
 use crate::policy::Handlers;
@@ -105,6 +106,7 @@ only_in_files!(BTreeMap<String, String>, BTreeMap<String, SecretSource>, Vec<Fol
 only_in_files!(Vec<HostOptions>);
 only_in_files!(AdminAddr, Hosts, Changed, Vec<String>);
 only_in_files!(Vec<BucketOptions>);
+only_in_files!(ConfineMode);
 
 impl Field for AccessTarget {
     /// Returns a switch. A path is not compared.

@@ -30,11 +30,12 @@ mod worlds;
 
 use wasgi_component::{bulk, componentize, fuse};
 
-pub use cache::CacheFolder;
+pub use cache::{CacheFolder, create as create_cache};
 pub use call::{Call, Finished};
 pub use clock::{Ticker, Timers, Working};
 pub use error::LoadError;
 pub use load::Engine;
+pub(crate) use pools::settings::MIN_MAPPINGS;
 pub use program::Program;
 pub use scripts::PACKAGES;
 pub use worlds::kind::HandlerKind;

@@ -131,6 +131,11 @@ impl<'de> Deserialize<'de> for HostOptions {
 }
 
 impl HostOptions {
+    /// Returns the port that it is for, if it is a host.
+    pub fn port(&self) -> Option<u16> {
+        Some(self.grant().ok()?.port)
+    }
+
     /// Returns the text of the entry.
     pub(super) fn text(&self) -> &str {
         match self {

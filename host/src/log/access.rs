@@ -49,6 +49,20 @@ struct OpenFile {
     log: Log,
 }
 
+impl AccessTarget {
+    /// Opens the destination if it is a file, for [`AccessLog::with_file`].
+    ///
+    /// # Errors
+    ///
+    /// Fails if the path can't be opened for writing, or is not a regular file.
+    pub(crate) fn open(&self) -> anyhow::Result<Option<File>> {
+        match self {
+            Self::File(path) => append(path).map(Some),
+            Self::Off | Self::Stdout => Ok(None),
+        }
+    }
+}
+
 impl AccessLog {
     /// Opens the destination. `out` is the log of standard output.
     ///
@@ -56,12 +70,28 @@ impl AccessLog {
     ///
     /// Fails if the path can't be opened for writing, or is not a regular file.
     pub(crate) fn open(out: Log, target: &AccessTarget, limits: &Limits) -> anyhow::Result<Self> {
+        Self::with_file(out, target, limits, target.open()?)
+    }
+
+    /// Uses a destination that [`AccessTarget::open`] has opened as `file`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system cannot create a thread.
+    pub(crate) fn with_file(
+        out: Log,
+        target: &AccessTarget,
+        limits: &Limits,
+        file: Option<File>,
+    ) -> anyhow::Result<Self> {
         let log = Self(Arc::new(Inner {
             current: Arc::new(Published::new(out.clone())),
             out,
             file: Mutex::new(None),
         }));
-        log.set_target(target, limits)?;
+        if let (AccessTarget::File(path), Some(file)) = (target, file) {
+            log.use_file(&mut log.file(), path, file, limits)?;
+        }
         Ok(log)
     }
 
@@ -86,11 +116,21 @@ impl AccessLog {
         if file.as_ref().is_some_and(|open| open.path == *path) {
             return Ok(());
         }
-        let log = Log::start_for_access("access", append(path)?, limits)?;
+        self.use_file(&mut file, path, append(path)?, limits)
+    }
+
+    fn use_file(
+        &self,
+        current: &mut Option<OpenFile>,
+        path: &Path,
+        file: File,
+        limits: &Limits,
+    ) -> anyhow::Result<()> {
+        let log = Log::start_for_access("access", file, limits)?;
         log.set_format(self.0.out.format());
         self.0.current.publish(log.clone());
-        *file = Some(OpenFile {
-            path: path.clone(),
+        *current = Some(OpenFile {
+            path: path.to_owned(),
             log,
         });
         Ok(())

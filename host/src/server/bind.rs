@@ -25,7 +25,7 @@ const REDIRECT_FLAG: &str = "--redirect-http";
 
 /// The length of the accept queue, per reactor: the kernel's default maximum
 /// (`net.core.somaxconn`).
-pub(super) const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// The bound sockets of a site, or of one of its processes.
 #[derive(Debug)]

@@ -68,7 +68,7 @@ use crate::registry::Registry;
 use crate::static_files::Pages;
 use crate::traces::Tracer;
 
-pub(crate) use self::bind::{GivenSockets, Sockets};
+pub(crate) use self::bind::{BACKLOG, GivenSockets, Sockets};
 pub(crate) use self::hosts::{HostParts, HostSettings, HostTable};
 pub(crate) use self::options::{Drain, Limits, ServerOptions, Settings};
 
@@ -134,12 +134,12 @@ pub(crate) struct Listen<'c> {
     pub sockets: Sockets,
     /// The number of threads.
     pub options: &'c ServerOptions,
-    /// The certificate, and the port in redirects.
+    /// The certificates, with TLS.
+    pub certificates: Option<tls::LoadedCertificates>,
+    /// The port in redirects.
     pub tls: &'c tls::TlsOptions,
     /// The keys of session tickets that other processes have, too.
     pub tickets: Option<Arc<tls::Tickets>>,
-    /// The certificates of virtual hosts.
-    pub host_certificates: &'c [tls::HostCertificate],
     /// What `wasgi dev` adds.
     pub dev: Option<&'c Arc<Dev>>,
     /// Records traces.
@@ -175,9 +175,13 @@ impl Server {
         access_log: Arc<Published<Log>>,
     ) -> anyhow::Result<Self> {
         let Listen {
-            options, sockets, ..
+            options,
+            sockets,
+            certificates,
+            ..
         } = listen;
-        let tls = Tls::start(listen.tls, listen.host_certificates, listen.tickets)?;
+        let tls = certificates.map(|loaded| Tls::start(loaded, listen.tickets));
+        let tls = tls.transpose()?;
         let threads_count = options.threads();
         let service = match listen.dev {
             Some(_) => Service::Dev,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hosts::HostTable;
 use super::proxy;
+use crate::confinement::ConfineMode;
 use crate::content;
 use crate::http1;
 use crate::log;
@@ -32,6 +33,15 @@ pub struct ServerOptions {
     /// The number of serving processes, each with its own threads. With one, this process serves;
     /// with more, workers serve, and this process supervises them.
     pub processes: u16,
+    /// The user that serves, by name or number: a server that root has started becomes this user
+    /// when it has bound its addresses. Default: the user that has started the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The group of this user, by name or number. Default: the user's primary group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Whether serving processes give up the rights that they don't need. Default: no.
+    pub confine: ConfineMode,
     /// Where each request is logged, if it is. Default: on stdout.
     pub access_log: log::AccessTarget,
     /// The format of the logs.
@@ -235,6 +245,9 @@ impl Default for ServerOptions {
             addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000),
             threads: None,
             processes: 1,
+            user: None,
+            group: None,
+            confine: ConfineMode::Off,
             access_log: log::AccessTarget::default(),
             log_format: log::LogFormat::default(),
             request_id: false,

@@ -30,4 +30,4 @@ pub use operation::{
     Operation, Reply,
 };
 pub use options::{Limits, StateOptions};
-pub use store::{Store, check_options};
+pub use store::{Store, check_options, create_folder, port};

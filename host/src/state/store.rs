@@ -1,7 +1,7 @@
 //! A process's handle on the store.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -70,6 +70,20 @@ pub fn check_options(options: &StateOptions) -> Result<(), String> {
         Some(url) => redis::check_url(url),
         None => Ok(()),
     }
+}
+
+/// Returns the TCP port of the store that the options name, if it is on a network.
+pub fn port(options: &StateOptions) -> Option<u16> {
+    redis::port(options.url.as_deref()?)
+}
+
+/// Creates the folder of the embedded store if it doesn't exist. Other users can't read it.
+///
+/// # Errors
+///
+/// Fails if the folder can't be created.
+pub fn create_folder(folder: &Path) -> std::io::Result<()> {
+    embedded::create_folder(folder)
 }
 
 impl Store {

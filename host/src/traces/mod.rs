@@ -49,6 +49,16 @@ pub(crate) struct Tracer {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Returns the port of the collector that the environment's variables name, if they do.
+pub(crate) fn collector_port() -> Option<u16> {
+    let variable = |name: &str| std::env::var(name).ok();
+    // What is invalid is logged when traces start.
+    match TraceOptions::from_variables(variable, &mut |_| {}) {
+        Parsed::Off => None,
+        Parsed::On(options) => Some(options.endpoint.port),
+    }
+}
+
 impl Tracer {
     /// Starts to record traces if the environment's variables say so. Logs a warning for each
     /// variable that is invalid.

@@ -4,30 +4,144 @@ use std::fs;
 use std::io;
 use std::net::TcpListener;
 use std::path::Path;
+use std::thread;
+
+use rustix::fs::Access;
+use rustix::io::Errno;
 
 use super::finding::Finding;
+use crate::admin::AdminAddr;
 use crate::config::Config;
+use crate::confinement::User;
+use crate::log::AccessTarget;
 
 const GROUP: &str = "site";
 
 pub(super) fn findings(config: &Config, overlaps: &[String]) -> Vec<Finding> {
-    let site = &config.site;
-    let mut findings = vec![
-        folder("pages", site.root()),
-        folder("handlers", site.handlers()),
-        cache(config),
-        addr("address", config.server.addr),
-    ];
-    findings.extend(config.tls.redirect_http.map(|to| addr("redirect", to)));
-    for (name, host) in config.of_hosts().unwrap_or_default() {
-        findings.push(folder(&format!("pages of {name}"), host.site.root()));
-        findings.push(folder(&format!("handlers of {name}"), host.site.handlers()));
+    let mut findings = as_user(config, &files);
+    findings.push(addr("address", "--addr", config.server.addr));
+    let redirect = config.tls.redirect_http;
+    findings.extend(redirect.map(|to| addr("redirect", "--redirect-http", to)));
+    if let Some(AdminAddr::Tcp(to)) = config.admin.addr {
+        findings.push(addr("admin listener", "admin.addr", to));
     }
     for overlap in overlaps {
         let advice = "move the folders apart";
         findings.push(Finding::warn(GROUP, "overlap", overlap, advice));
     }
     findings
+}
+
+/// Runs checks with the rights that the server will have.
+fn as_user(config: &Config, checks: &(impl Fn(&Config) -> Vec<Finding> + Sync)) -> Vec<Finding> {
+    let Some(user) = &config.server.user else {
+        return checks(config);
+    };
+    let group = config.server.group.as_deref();
+    let user = match User::find(user, group) {
+        Ok(user) => user,
+        Err(error) => {
+            let advice = "create it, or correct the key";
+            return vec![Finding::problem(
+                GROUP,
+                "user",
+                &format!("{error:#}"),
+                advice,
+            )];
+        }
+    };
+    // The user belongs to a thread.
+    let checked = thread::scope(|scope| {
+        let check = || user.assume().map(|()| checks(config));
+        scope.spawn(check).join()
+    });
+    match checked {
+        Ok(Ok(findings)) => {
+            let mut all = vec![Finding::ok(GROUP, "user", &format!("{user} serves"))];
+            all.extend(findings);
+            all
+        }
+        Ok(Err(error)) => {
+            let advice = "run `wasgi doctor` as the user that starts the server";
+            let mut all = checks(config);
+            all.push(Finding::warn(GROUP, "user", &format!("{error:#}"), advice));
+            all
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
+/// Checks the files and folders that the configuration names.
+fn files(config: &Config) -> Vec<Finding> {
+    let site = &config.site;
+    let mut findings = vec![
+        folder("pages", site.root()),
+        folder("handlers", site.handlers()),
+        cache(config),
+    ];
+    for (name, host) in config.of_hosts().unwrap_or_default() {
+        findings.push(folder(&format!("pages of {name}"), host.site.root()));
+        findings.push(folder(&format!("handlers of {name}"), host.site.handlers()));
+    }
+    if let Some(state) = config.state_in_use() {
+        findings.push(writable("state", state, "state.folder"));
+    }
+    if let AccessTarget::File(file) = &config.server.access_log {
+        let folder = match file.parent() {
+            Some(folder) if folder.as_os_str() != "" => folder,
+            _ => Path::new("."),
+        };
+        findings.push(writable("access log", folder, "server.access-log"));
+    }
+    let granted = config.handlers.iter();
+    let granted = granted.flat_map(|(name, handler)| {
+        let folders = handler.files.iter();
+        folders.map(move |granted| (format!("handlers.{name}"), granted))
+    });
+    findings.extend(granted.map(|(key, granted)| match granted.writable {
+        true => writable("granted folder", &granted.source, &key),
+        false => granted_folder(&granted.source, &key),
+    }));
+    findings
+}
+
+/// Checks that a folder that is read can be read.
+fn granted_folder(path: &Path, key: &str) -> Finding {
+    const NAME: &str = "granted folder";
+    let shown = path.display();
+    match fs::read_dir(path) {
+        Ok(_) => Finding::ok(GROUP, NAME, &format!("{shown}: readable")),
+        Err(error) => Finding::problem(
+            GROUP,
+            NAME,
+            &format!("{shown}: can't be read: {error}"),
+            &format!("make it readable for the server's user, or correct {key}"),
+        ),
+    }
+}
+
+/// Checks that files can be created in a folder, or that the folder can be created.
+fn writable(name: &str, path: &Path, key: &str) -> Finding {
+    let shown = path.display();
+    // One that can't be looked at may exist.
+    let mut above = path.ancestors();
+    let existing = above.find(|folder| folder.try_exists().unwrap_or(true));
+    let existing = existing.unwrap_or(Path::new("."));
+    let needed = Access::WRITE_OK | Access::EXEC_OK;
+    let allowed = match existing.is_file() {
+        true => Err(Errno::NOTDIR),
+        false => rustix::fs::access(existing, needed),
+    };
+    match allowed {
+        Ok(()) if existing == path => Finding::ok(GROUP, name, &format!("{shown}: writable")),
+        Ok(()) => Finding::ok(GROUP, name, &format!("{shown}: can be created")),
+        Err(error) => Finding::problem(
+            GROUP,
+            name,
+            &format!("{shown}: can't be written: {}", io::Error::from(error)),
+            &format!("give the server's user the right to write there, or correct {key}"),
+        ),
+    }
 }
 
 /// Checks that a folder can be read.
@@ -78,21 +192,28 @@ fn cache(config: &Config) -> Finding {
     }
 }
 
-/// Checks that an address can be listened on.
-fn addr(name: &str, addr: std::net::SocketAddr) -> Finding {
+/// Checks that an address, given by `key`, can be listened on.
+fn addr(name: &str, key: &str, addr: std::net::SocketAddr) -> Finding {
     match TcpListener::bind(addr) {
         Ok(_) => Finding::ok(GROUP, name, &format!("{addr}: free")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Finding::warn(
             GROUP,
             name,
             &format!("{addr}: taken, perhaps by this site's server"),
-            "if not, end that program, or choose another: --addr",
+            &format!("if not, end that program, or choose another: {key}"),
+        ),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Finding::problem(
+            GROUP,
+            name,
+            &format!("{addr}: can't be listened on: {error}"),
+            "start the server as root with server.user, give it CAP_NET_BIND_SERVICE, or choose a \
+             port above 1023",
         ),
         Err(error) => Finding::problem(
             GROUP,
             name,
             &format!("{addr}: can't be listened on: {error}"),
-            "choose another: --addr",
+            &format!("choose another: {key}"),
         ),
     }
 }

@@ -2,11 +2,13 @@
 
 use std::fs;
 
-use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::process::{Resource, getrlimit};
 
 use super::finding::Finding;
+use crate::confinement;
+use crate::engine::MIN_MAPPINGS;
+use crate::server::BACKLOG;
 
 const GROUP: &str = "kernel";
 
@@ -27,6 +29,8 @@ pub(super) fn findings() -> Vec<Finding> {
         landlock(),
         seccomp(),
         overcommit(),
+        mappings(),
+        backlog(),
         descriptors(),
     ]
 }
@@ -75,20 +79,24 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 fn landlock() -> Finding {
-    // Creating a set of rules restricts nothing yet.
-    let created = Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::from_all(ABI::V1))
-        .and_then(Ruleset::create);
-    Finding::ok_or_warn(
-        GROUP,
-        "Landlock",
-        (created.is_ok(), "there: compilers can't open files"),
-        (
-            "missing: what compiles handlers could open the server's files if it had a fault",
+    const NAME: &str = "Landlock";
+    match confinement::version() {
+        Ok(version) if version >= confinement::FIRST_WITH_PORTS => {
+            let what = format!("version {version}: compilers, and a confined server, lose rights");
+            Finding::ok(GROUP, NAME, &what)
+        }
+        Ok(version) => {
+            let what = format!("version {version}: server.confine can't restrict connections");
+            Finding::warn(GROUP, NAME, &what, "use Linux 6.7 or later")
+        }
+        Err(_) => Finding::warn(
+            GROUP,
+            NAME,
+            "missing: what compiles handlers could open the server's files if it had a fault, and \
+             server.confine = \"required\" doesn't start",
             "use Linux 5.13 or later, with `landlock` in the kernel's `lsm=`",
         ),
-    )
+    }
 }
 
 fn seccomp() -> Finding {
@@ -119,6 +127,53 @@ fn overcommit() -> Finding {
             "`sysctl vm.overcommit_memory=0`, or fewer concurrent requests",
         ),
     )
+}
+
+/// Checks that the largest pool's instances can be mapped at once.
+fn mappings() -> Finding {
+    let found = setting("vm/max_map_count");
+    Finding::ok_or_warn(
+        GROUP,
+        "vm.max_map_count",
+        (
+            found.is_none_or(|found| found >= MIN_MAPPINGS),
+            "enough for the most requests in flight",
+        ),
+        (
+            &format!(
+                "{}: with thousands of requests in flight, further ones fail",
+                found.unwrap_or_default()
+            ),
+            &format!("`sysctl vm.max_map_count={MIN_MAPPINGS}`"),
+        ),
+    )
+}
+
+/// Checks that the kernel doesn't shorten the queues of new connections.
+fn backlog() -> Finding {
+    let found = setting("net/core/somaxconn");
+    let needed = u64::from(BACKLOG.unsigned_abs());
+    Finding::ok_or_warn(
+        GROUP,
+        "net.core.somaxconn",
+        (
+            found.is_none_or(|found| found >= needed),
+            "the queues of new connections have their full length",
+        ),
+        (
+            &format!(
+                "{}: a burst of more new connections waits for a second or longer",
+                found.unwrap_or_default()
+            ),
+            &format!("`sysctl net.core.somaxconn={needed}`"),
+        ),
+    )
+}
+
+/// Returns a number of the kernel's settings, if it has it.
+fn setting(name: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/sys/{name}")).ok()?;
+    text.trim().parse().ok()
 }
 
 fn descriptors() -> Finding {

@@ -45,6 +45,15 @@ use crate::registry::Version;
 use crate::reload::{Later, Renewal};
 use crate::units::size;
 
+/// Creates the folder of a cache if it doesn't exist, with rights for this user alone.
+///
+/// # Errors
+///
+/// Fails if the folder can't be created, or can't be used as a cache.
+pub fn create(folder: &Path) -> anyhow::Result<()> {
+    Folder::open(folder).map(drop)
+}
+
 /// The maximum number of entries that are being written while their programs are served. Each can
 /// hold memory, possibly for an obsolete program, and a thread. Further entries are written before
 /// their programs are served.

@@ -11,15 +11,10 @@ use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
-use landlock::{
-    ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetStatus, Scope,
-};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal};
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
-};
+use seccompiler::{SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
+
+use crate::confinement::{FileRights, install, no_new_privileges, restrict};
 
 /// The maximum number of open descriptors: the three standard ones, those of a job, and some
 /// temporary ones.
@@ -36,9 +31,6 @@ const RESERVED_BYTES: u64 = 5 << 30;
 /// The niceness relative to serving processes (nice(2)): it gets a third of their processor time if
 /// both want all of it.
 const NICE: i32 = 5;
-
-/// The newest Landlock version to request; an older kernel enforces the subset that it supports.
-const LANDLOCK: ABI = ABI::V6;
 
 /// Makes the kernel prefer to kill this process when memory runs out, because its work can be
 /// repeated (proc_pid_oom_score_adj(5)).
@@ -130,43 +122,25 @@ pub(super) fn confine(inherited: &[u32], runs: bool, folders: &[PathBuf]) -> Vec
     .collect()
 }
 
-fn no_new_privileges() -> anyhow::Result<()> {
-    Ok(rustix::thread::set_no_new_privs(true)?)
-}
-
 /// Denies all files and folders except reading in `folders`; denies TCP ports and signals to other
 /// processes.
 fn landlock(folders: &[PathBuf]) -> anyhow::Result<()> {
-    let mut ruleset = Ruleset::default()
-        .handle_access(AccessFs::from_all(LANDLOCK))?
-        .handle_access(AccessNet::from_all(LANDLOCK))?
-        .scope(Scope::from_all(LANDLOCK))?
-        .create()?;
-    for folder in folders {
-        let folder = PathFd::new(folder)?;
-        let read = AccessFs::ReadFile | AccessFs::ReadDir;
-        ruleset = ruleset.add_rule(PathBeneath::new(folder, read))?;
-    }
-    let status = ruleset.restrict_self()?;
-    ensure!(
-        status.ruleset != RulesetStatus::NotEnforced,
-        "not supported by this kernel"
-    );
+    let rights = FileRights {
+        read: folders.to_vec(),
+        ..FileRights::default()
+    };
+    restrict(&rights, Some(&[]))?;
     Ok(())
 }
 
 /// Allows only the system calls that computing needs. Others fail as if the kernel didn't support
 /// them, so that the C library falls back to older ones.
 fn seccomp(inherited: &[u32], runs: bool) -> anyhow::Result<()> {
-    let filter = SeccompFilter::new(
+    install(
         rules(inherited, runs)?,
         SeccompAction::Errno(libc::ENOSYS as u32),
         SeccompAction::Allow,
-        std::env::consts::ARCH.try_into()?,
-    )?;
-    let program: BpfProgram = filter.try_into()?;
-    seccompiler::apply_filter(&program)?;
-    Ok(())
+    )
 }
 
 /// System calls whose first argument is a descriptor: for the channel, and the files of a job.

@@ -15,6 +15,10 @@ use crate::policy::Budget;
 /// by default, which is the underlying limit.
 const OVERFLOW_INSTANCES: u32 = 12_000;
 
+/// The number of mappings that a process must be allowed for all of these instances: Linux's
+/// default (`vm.max_map_count`).
+pub(crate) const MIN_MAPPINGS: u64 = 65_530;
+
 /// The number to try if the system refuses that much address space (a container's limit, an older
 /// processor).
 const SMALLER_OVERFLOW: u32 = 2_000;

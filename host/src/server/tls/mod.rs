@@ -30,7 +30,7 @@ pub(super) use self::session::{
 };
 pub(crate) use self::tickets::Tickets;
 use self::watch::Follow;
-use crate::file_watch::FileWatch;
+use crate::file_watch::{FileWatch, Stamps};
 
 /// The time for a client's handshake, from the start of its connection: two or three round trips,
 /// each with time for a lost packet.
@@ -72,16 +72,24 @@ pub(super) struct Tls {
     _watch: FileWatch,
 }
 
-impl Tls {
-    /// Loads the certificates, if any is configured, and watches them.
+/// Certificates that were loaded, and are not watched yet.
+#[derive(Debug)]
+pub(crate) struct LoadedCertificates {
+    certificates: Arc<Certificates>,
+    default: Option<Files>,
+    /// The states of the files before they were read.
+    stamps: Stamps,
+}
+
+impl LoadedCertificates {
+    /// Loads the certificates, if any is configured.
     ///
     /// # Errors
     ///
     /// Fails if a file is missing or invalid, or the options are inconsistent.
-    pub(super) fn start(
+    pub(crate) fn load(
         options: &TlsOptions,
         hosts: &[HostCertificate],
-        tickets: Option<Arc<Tickets>>,
     ) -> anyhow::Result<Option<Self>> {
         let default = match (&options.cert, &options.key) {
             (Some(cert), Some(key)) => Some(Files {
@@ -96,20 +104,43 @@ impl Tls {
             }
             (None, None) => return Ok(None),
         };
-        let tickets = match tickets {
-            Some(tickets) => tickets,
-            None => Arc::new(Tickets::new()?),
-        };
         let certificates = Arc::new(Certificates::default());
         // A change while they are loaded is detected: the states of no files are older.
         let stamps = certificates.stamps();
         certificates.set(default.as_ref(), hosts)?;
         Ok(Some(Self {
+            certificates,
+            default,
+            stamps,
+        }))
+    }
+}
+
+impl Tls {
+    /// Uses certificates, and watches their files.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system has no resources for it.
+    pub(super) fn start(
+        loaded: LoadedCertificates,
+        tickets: Option<Arc<Tickets>>,
+    ) -> anyhow::Result<Self> {
+        let LoadedCertificates {
+            certificates,
+            default,
+            stamps,
+        } = loaded;
+        let tickets = match tickets {
+            Some(tickets) => tickets,
+            None => Arc::new(Tickets::new()?),
+        };
+        Ok(Self {
             config: Arc::new(config(certificates.clone(), tickets)?),
             default,
             _watch: Follow(certificates.clone()).start(stamps)?,
             certificates,
-        }))
+        })
     }
 
     /// Serves these certificates of virtual hosts in later handshakes.

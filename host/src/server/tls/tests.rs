@@ -370,12 +370,12 @@ fn what_can_not_be_served_with_is_said_at_the_start() {
         ..TlsOptions::default()
     };
     assert!(
-        Tls::start(&options(&files.cert, &files.key), &[], None)
+        LoadedCertificates::load(&options(&files.cert, &files.key), &[])
             .expect("it is good")
             .is_some()
     );
     assert!(
-        Tls::start(&TlsOptions::default(), &[], None)
+        LoadedCertificates::load(&TlsOptions::default(), &[])
             .expect("no TLS")
             .is_none()
     );
@@ -401,7 +401,7 @@ fn what_can_not_be_served_with_is_said_at_the_start() {
             "--tls-cert",
         ),
     ] {
-        let error = Tls::start(&options, &[], None).expect_err(expected);
+        let error = LoadedCertificates::load(&options, &[]).expect_err(expected);
         assert!(format!("{error:#}").contains(expected), "{error:#}");
     }
 }
@@ -415,7 +415,8 @@ fn dropping_the_watch_ends_it_at_once() {
         key: Some(files.key),
         ..TlsOptions::default()
     };
-    let tls = Tls::start(&options, &[], None).expect("it is good");
+    let loaded = LoadedCertificates::load(&options, &[]).expect("it is good");
+    let tls = Tls::start(loaded.expect("it is configured"), None).expect("a thread");
     let before = Instant::now();
     drop(tls);
     assert!(before.elapsed() < Duration::from_secs(1));

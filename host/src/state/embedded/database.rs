@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +15,7 @@ use redb::{
     StorageError, Table, TableDefinition, TableError,
 };
 
+use super::folder::create_folder;
 use super::socket::FILE_NAME;
 use crate::state::operation::{
     self, BucketStatistics, Entry, Failure, MAX_BATCH_COUNT, MAX_PAGE_BYTES, Operation, Reply,
@@ -54,10 +55,7 @@ impl Database {
         let failed = |error: std::io::Error| {
             OpenError::Failed(format!("state.folder: {}: {error}", folder.display()))
         };
-        // Other users must not read it.
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        builder.create(folder).map_err(failed)?;
+        create_folder(folder).map_err(failed)?;
         let path = folder.join(FILE_NAME);
         let mut builder = redb::Database::builder();
         builder.set_cache_size(CACHE_BYTES);

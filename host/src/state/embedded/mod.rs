@@ -8,6 +8,7 @@
 
 mod client;
 mod database;
+mod folder;
 mod owner;
 mod socket;
 
@@ -21,6 +22,7 @@ use super::operation::Failure;
 use super::queue::Queue;
 use client::greet;
 pub(super) use database::{Copy, Database, OpenError, failed};
+pub(super) use folder::create_folder;
 
 /// The pause before the store is tried again: shorter than a person notices, long enough for a
 /// process that has the lock to bind its socket.

@@ -14,7 +14,7 @@ mod command;
 
 use std::time::Duration;
 
-use redis::{Client, ConnectionLike, RedisError, Value};
+use redis::{Client, ConnectionAddr, ConnectionLike, RedisError, Value};
 
 use super::bucket::BucketId;
 use super::operation::{BucketStatistics, Entry, Failure, Operation, Reply, Request};
@@ -354,6 +354,14 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
     match Client::open(url) {
         Ok(_) => Ok(()),
         Err(error) => Err(reason(&error)),
+    }
+}
+
+/// Returns the TCP port of a server.
+pub(super) fn port(url: &str) -> Option<u16> {
+    match Client::open(url).ok()?.get_connection_info().addr() {
+        ConnectionAddr::Tcp(_, port) | ConnectionAddr::TcpTls { port, .. } => Some(*port),
+        _ => None,
     }
 }
 
