@@ -1,5 +1,5 @@
-"""Nodes of the server, with the balancers of `packaging/` and Redis in front of and behind them, all
-on loopback addresses of this machine.
+"""Nodes of the server, with the balancers of `packaging/` in front and Redis behind them, all on
+loopback addresses of this machine.
 """
 
 import contextlib
@@ -147,8 +147,10 @@ class Ports:
     def balancer(self, text):
         """Returns the configuration of a balancer with addresses of this machine."""
         for name, node in NODES.items():
-            text = re.sub(rf"{re.escape(name)}:\d+ port \d+", f"{name}:0 port {self.probe[node]}", text)
-            text = re.sub(rf"{re.escape(name)}:\d+", f"{node}:{self.site[node]}", text)
+            place = f"{node}:{self.site[node]}"
+            check = f"{place} port {self.probe[node]}"
+            text = re.sub(rf"{re.escape(name)}:\d+ port \d+", check, text)
+            text = re.sub(rf"{re.escape(name)}:\d+", place, text)
         text = re.sub(r"bind :\d+", f"bind {BALANCER}:{self.front}", text)
         return re.sub(r"listen \d+;", f"listen {BALANCER}:{self.front};", text)
 
@@ -215,4 +217,6 @@ def redis(work, port):
         "save": "",
     }
     arguments = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
-    return Program("redis", work, ["redis-server", *arguments])
+    program = Program("redis", work, ["redis-server", *arguments])
+    program.port = port
+    return program

@@ -8,6 +8,7 @@ mod dependencies;
 mod lint;
 mod package;
 mod python;
+mod scale;
 mod tool;
 
 use std::env;
@@ -31,7 +32,7 @@ struct Task {
     run: fn(&Workspace, &[OsString]) -> Result<()>,
 }
 
-const TASKS: [Task; 23] = [
+const TASKS: [Task; 25] = [
     Task {
         name: "serve",
         arguments: "[ARGS…]",
@@ -166,6 +167,18 @@ const TASKS: [Task; 23] = [
         arguments: "[OPTIONS]",
         about: "Let Prometheus scrape a server under load, and ask it all queries",
         run: |workspace, arguments| run_tool(workspace, "stress", &["prometheus"], arguments),
+    },
+    Task {
+        name: "manifests",
+        arguments: "[OPTIONS]",
+        about: "Check the files for HAProxy, nginx and Kubernetes, and serve by them",
+        run: scale::manifests,
+    },
+    Task {
+        name: "scale",
+        arguments: "[OPTIONS]",
+        about: "Restart and kill two nodes behind HAProxy, with Redis, under load",
+        run: scale::rolling,
     },
     Task {
         name: "setup",
