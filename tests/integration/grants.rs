@@ -336,6 +336,30 @@ fn a_handler_that_hoards_files_fails_alone() {
 }
 
 #[test]
+fn a_large_folder_is_listed_whole_and_its_lists_count_as_open_files() {
+    const COUNT: usize = 600;
+    let site = site();
+    let names: Vec<String> = (0..COUNT).map(|number| format!("{number:04}")).collect();
+    for name in &names {
+        fs::write(site.path().join("data").join(name), "").expect("written");
+    }
+    let grants = KINDS.map(|kind| {
+        format!("[[handlers.{kind}.files]]\nsource = \"data\"\ndestination = \"/data\"\n")
+    });
+    configure(&site, &grants.concat());
+    let server = serve_with_descriptors(&site, 400);
+    for kind in KINDS {
+        assert_eq!(ask(&server, kind, "list=/data"), names.join(" "), "{kind}");
+        let told = ask(&server, kind, "hoard-lists=/data,/data/0000");
+        let count = told.strip_suffix(" QuotaExceeded").map(str::parse);
+        let Some(Ok(1..50)) = count else {
+            panic!("{kind}: {told}");
+        };
+        assert_eq!(ask(&server, kind, "list=/data"), names.join(" "), "{kind}");
+    }
+}
+
+#[test]
 fn a_request_whose_folders_are_too_many_is_rejected_with_a_line_in_the_log() {
     const FOLDERS: usize = 16;
     let site = site();

@@ -27,7 +27,8 @@ pub(crate) fn attempt(query: &str) -> String {
         "count" => told(count(first)),
         "length" => told(fs::metadata(first).map(|file| file.len().to_string())),
         "fill" => told(fill(first)),
-        "hoard" => hoard(first, second),
+        "hoard" => hoard(|| fs::File::open(first), second),
+        "hoard-lists" => hoard(|| fs::read_dir(first), second),
         "kv" => key_value::attempt(argument),
         "kv1" => key_value::attempt_draft(argument),
         _ => format!("unknown: {query}"),
@@ -46,20 +47,19 @@ fn fill(path: &str) -> io::Result<String> {
     }
 }
 
-/// Opens a file as often as possible, and holds all until another file exists. Returns their number
-/// and the kind of error.
-fn hoard(path: &str, until: &str) -> String {
-    let mut files = Vec::new();
-    let error = loop {
-        match fs::File::open(path) {
-            Ok(file) => files.push(file),
-            Err(error) => break error,
+/// Opens something as often as possible, also what others close meanwhile, and holds all until a
+/// file exists. Returns their number and the kind of error.
+fn hoard<T>(open: impl Fn() -> io::Result<T>, until: &str) -> String {
+    let mut opened = Vec::new();
+    loop {
+        match open() {
+            Ok(one) => opened.push(one),
+            Err(error) if fs::metadata(until).is_ok() => {
+                return format!("{} {:?}", opened.len(), error.kind());
+            }
+            Err(_) => std::thread::sleep(std::time::Duration::from_millis(10)),
         }
-    };
-    while fs::metadata(until).is_err() {
-        std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    format!("{} {:?}", files.len(), error.kind())
 }
 
 fn append(path: &str, text: &str) -> io::Result<String> {

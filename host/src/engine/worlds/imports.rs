@@ -6,6 +6,7 @@ use wasmtime::component::{HasSelf, Linker};
 use super::command;
 use super::gateway::bindings::wasgi::gateway::gateway;
 use super::key_value;
+use super::list_folder;
 use super::network;
 use super::open_files;
 use super::refused;
@@ -36,6 +37,7 @@ impl Linkers {
         network::add_http_to_linker(&mut general)?;
         key_value::add_to_linker(&mut general)?;
         open_files::add_to_linker(&mut general)?;
+        list_folder::add_to_linker(&mut general)?;
         let mut commands = general.clone();
         command::add_files_to_linker(&mut commands)?;
         refused::add_files_and_variables_to_linker(&mut general)?;
