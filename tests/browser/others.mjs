@@ -90,6 +90,8 @@ async function follow(context, server) {
   await tab.addInitScript(tellWhatIsShown);
   await tab.goto(`${server.url}/`);
   return async (name, text, shown) => {
+    // A tab behind another one is drawn seldom.
+    await tab.bringToFront();
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     const before = performance.timeOrigin + performance.now();
     server.write(name, text);
