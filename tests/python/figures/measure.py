@@ -87,7 +87,7 @@ def many_scripts(options):
     half = len(targets) // 2
     for threads in (1, 2):
         with Server(options, site, threads) as server:
-            server.until_good(targets[-1])
+            server.until_loaded()
             memory = [server.memory()]
             for some in (targets[:half], targets[half:]):
                 for target in some * 20:
@@ -248,6 +248,14 @@ class Server(Peer):
         command = [options.wasgi, "serve", site, "--addr", "127.0.0.1:8941", "--threads", threads]
         command += ["--no-access-log", "--code-cache", site / "code"]
         super().__init__(command, 8941, site / "log")
+
+    def until_loaded(self):
+        """Waits until all handlers are loaded."""
+        end = time.monotonic() + START_LIMIT_SECONDS
+        while "all handlers are loaded" not in self.log.read_text():
+            if self.process.poll() is not None or time.monotonic() > end:
+                sys.exit(f"not all handlers are loaded: {self.log.read_text()}")
+            time.sleep(0.001)
 
     def memory(self):
         """Returns the memory of the process, in MiB."""
