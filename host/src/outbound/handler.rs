@@ -62,7 +62,7 @@ struct Counted {
 /// The permit for one connection, released when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// Released first: who waits for the others needs one as well.
+    /// Released first: a request that waits for the others needs one as well.
     _descriptor: DescriptorPermit,
     _own: CountedPermit,
     _all: CountedPermit,
@@ -110,7 +110,7 @@ impl Connections {
     }
 
     fn try_permit(&self, limit: usize, descriptors: DescriptorLimits) -> Result<Connection, Limit> {
-        // A permit that is released here must wake nobody: those who wait would try without end.
+        // A permit that is released here must wake no request: it would try without end.
         let own = Permits::try_acquire(&self.own.permits, limit);
         let own = own.ok_or(Limit::Connections)?;
         let all = Permits::try_acquire(&ALL.permits, MAX_CONNECTIONS_COUNT);

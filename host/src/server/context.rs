@@ -97,7 +97,7 @@ pub(super) enum Started {
 }
 
 impl Start {
-    /// Notes in the request's record who responds to it.
+    /// Notes in the request's record what responds to it.
     pub(super) fn note(self, record: &mut Record) -> Started {
         match self {
             Self::Answer(answer) => Started::Answer(answer),

@@ -44,7 +44,7 @@ pub(crate) struct Supervisor {
     phase: Phase,
     /// The workers' configuration, as [`Config::handover`] writes it.
     config: String,
-    /// None while the workers drain: then nobody listens.
+    /// None while the workers drain: then no process listens.
     sockets: Option<Sockets>,
     /// The keys of session tickets, with TLS.
     tickets: Option<Arc<Tickets>>,

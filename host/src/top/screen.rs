@@ -74,7 +74,7 @@ pub(crate) fn show(addr: AdminAddr, interval: Duration) -> anyhow::Result<()> {
     result.context("can't use the terminal")
 }
 
-/// Asks the server again and again, on a new thread, until nobody takes the answers.
+/// Asks the server again and again, on a new thread, until the receiver is dropped.
 fn follow(
     addr: AdminAddr,
     first: Sample,
