@@ -66,7 +66,7 @@ impl Toolchain {
 
     /// Returns the environment in which cargo builds a guest with it.
     pub(super) fn vars(&self) -> impl Iterator<Item = (&'static str, OsString)> {
-        let mut flags = OsString::from("-Clink-self-contained=no -L");
+        let mut flags = OsString::from("-L");
         flags.push(LIBRARIES);
         flags.push(" -Clink-arg=--wasm-ld-path=");
         flags.push(&self.module_linker);
