@@ -10,7 +10,7 @@ use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, ValueEnum, value_parser,
 };
 
-use crate::config::{Config, Draft, Flag, FlagKind, KEYS, Key, Value};
+use crate::config::{Config, Draft, Flag, FlagKind, Key, Value, all_keys};
 use crate::log::{LogFormat, Verbosity};
 use crate::server::addr;
 use crate::server::proxy::Network;
@@ -77,7 +77,7 @@ impl<S: Selection> Flags<S> {
     }
 
     fn all() -> impl Iterator<Item = (&'static Key<Config>, Flag)> {
-        let flags = KEYS.iter().filter_map(|key| Some((key, key.flag?)));
+        let flags = all_keys().filter_map(|key| Some((key, key.flag?)));
         flags.filter(|(key, flag)| S::has(key.section(), flag))
     }
 }

@@ -13,7 +13,7 @@ use super::draft::{Draft, Origin};
 use super::file::{self, Contents, FILE_NAME, MAX_BYTES};
 use super::sections::Config;
 use super::site;
-use super::table::KEYS;
+use super::table::all_keys;
 use crate::bundle::{Archive, PublicKey, Unpacked};
 
 /// Keys whose values are the bundle's parts, each with what is in the bundle.
@@ -89,10 +89,7 @@ pub(super) fn refuse_hosts(read: &Contents) -> Result<(), Complaint> {
 
 /// Sets the keys of the operator's file.
 fn put(draft: &mut Draft, operator: Contents) {
-    for key in KEYS
-        .iter()
-        .filter(|key| operator.lines.contains_key(key.name))
-    {
+    for key in all_keys().filter(|key| operator.lines.contains_key(key.name)) {
         (key.place.copy)(&mut draft.config, &operator.config);
     }
     let is_set = |name: &str| operator.lines.contains_key(&format!("handlers.{name}"));

@@ -1,7 +1,7 @@
 //! Checks the ranges of values and their consistency.
 
 use super::table::HANDLER_KEYS;
-use super::{Complaint, Config, KEYS, Key};
+use super::{Complaint, Config, Key, all_keys};
 use crate::bundle::PublicKey;
 use crate::confinement::ConfineMode;
 use crate::{state, static_files};
@@ -12,7 +12,7 @@ use crate::{state, static_files};
 ///
 /// Fails if a value is out of range, or if two values that were set contradict each other.
 pub(super) fn check(config: &Config) -> Result<(), Complaint> {
-    for key in KEYS {
+    for key in all_keys() {
         if let Some(why) = key.out_of_bounds(config, None) {
             return Err(Complaint::new(key.name, why));
         }
@@ -113,12 +113,11 @@ fn handlers(config: &Config) -> Result<(), Complaint> {
 
 /// Returns the keys that have no effect beyond the value of another one, each with that one.
 fn pairs() -> impl DoubleEndedIterator<Item = (&'static Key<Config>, &'static Key<Config>)> {
-    KEYS.iter()
-        .filter_map(|part| Some((part, find(part.within?)?)))
+    all_keys().filter_map(|part| Some((part, find(part.within?)?)))
 }
 
 fn find(name: &str) -> Option<&'static Key<Config>> {
-    KEYS.iter().find(|key| key.name == name)
+    all_keys().find(|key| key.name == name)
 }
 
 /// Adjusts defaults that contradict a value that was set: lowers a part to its whole, or raises a

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::key::Key;
 use super::sections::Config;
-use super::table::{HANDLER_KEYS, KEYS};
+use super::table::{HANDLER_KEYS, all_keys};
 use super::value::Value;
 use crate::policy::Handler;
 
@@ -36,7 +36,7 @@ impl Draft {
 
     /// Sets the key called `name` to a value that another flag stands for.
     pub fn flag_of(&mut self, name: &str, flag: &'static str, value: &Value) {
-        if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+        if let Some(key) = all_keys().find(|key| key.name == name) {
             self.set(key, flag, value);
         }
     }

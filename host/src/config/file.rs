@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::keys::keys;
-use super::{Complaint, Config, KEYS, Section, Visit, nearest, wording};
+use super::{Complaint, Config, Section, Visit, all_keys, nearest, wording};
 use crate::regular_file;
 
 /// The configuration file in a site's folder.
@@ -207,7 +207,7 @@ fn unknown(text: &str, left: &DeTable<'_>) -> Option<Complaint> {
     let mut first: Option<(usize, String, Option<String>)> = None;
     for (section, value) in left {
         let name = section.get_ref().as_ref();
-        let is_known = KEYS.iter().any(|key| key.section() == name);
+        let is_known = all_keys().any(|key| key.section() == name);
         match value.get_ref() {
             DeValue::Table(entries) if is_known => {
                 for key in entries.keys() {

@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 
 use super::show::values;
 use super::table::HANDLER_KEYS;
-use super::{Config, Draft, KEYS, Key, ResolvedConfig, Sources};
+use super::{Config, Draft, Key, ResolvedConfig, Sources, all_keys};
 use crate::bundle::Unpacked;
 use crate::file_watch::{FileWatch, Stamps, Watched};
 use crate::policy::Handler;
@@ -180,11 +180,11 @@ impl Changes {
     /// the new one, with the running values of keys that need a restart.
     pub(super) fn between(running: &Config, new: &Config) -> (Self, Config) {
         let mut kept = new.clone();
-        keep(KEYS, &mut kept, running);
+        keep(all_keys(), &mut kept, running);
         kept.handlers.change(|name, table| {
             let none = Handler::default();
             keep(
-                HANDLER_KEYS,
+                HANDLER_KEYS.iter(),
                 table,
                 running.handlers.get(name).unwrap_or(&none),
             );
@@ -235,8 +235,8 @@ impl Changes {
 }
 
 /// Sets the keys that are only read at startup to their running values.
-fn keep<T>(keys: &[Key<T>], table: &mut T, running: &T) {
-    for key in keys.iter().filter(|key| !key.is_live) {
+fn keep<T: 'static>(keys: impl Iterator<Item = &'static Key<T>>, table: &mut T, running: &T) {
+    for key in keys.filter(|key| !key.is_live) {
         (key.place.copy)(table, running);
     }
 }

@@ -49,5 +49,5 @@ pub(crate) use sections::{Config, Section, Visit};
 #[cfg(test)]
 pub(crate) use show::values;
 pub(crate) use site::default_bundle_cache;
-pub(crate) use table::KEYS;
+pub(crate) use table::all_keys;
 pub(crate) use value::Value;

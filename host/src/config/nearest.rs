@@ -1,6 +1,6 @@
 //! Finds the key that a misspelled one was meant to be.
 
-use super::{Config, KEYS, Key};
+use super::{Config, Key, all_keys};
 use crate::policy::Handlers;
 
 /// The minimum similarity (Jaro-Winkler, 0 to 1) for a suggestion. The same threshold as in clap.
@@ -94,7 +94,7 @@ pub(super) fn key(section: &str, key: &str) -> Option<String> {
         true => SAME_SECTION,
         false => 0.0,
     };
-    KEYS.iter()
+    all_keys()
         .map(|one| (likeness(bare(one), key), one))
         .filter(|(likeness, _)| *likeness >= LIKENESS)
         .map(|(likeness, one)| (likeness + bonus(one), one))
@@ -116,10 +116,10 @@ fn likeness(key: &str, written: &str) -> f64 {
 /// Returns the section that is most similar to `section`, if any is similar enough; or the key of
 /// that name, with its section.
 pub(super) fn section(section: &str) -> Option<String> {
-    if KEYS.iter().any(|one| bare(one) == section) {
+    if all_keys().any(|one| bare(one) == section) {
         return key("", section);
     }
-    let sections = KEYS.iter().map(Key::section);
+    let sections = all_keys().map(Key::section);
     match nearest(section, sections) {
         Some(nearest) => Some(format!("[{nearest}]")),
         None => key("", section),

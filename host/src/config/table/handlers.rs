@@ -2,7 +2,7 @@
 
 use super::super::key::{Key, Place, key, place};
 use super::super::value::Field;
-use super::{GIB, KIB, MANY};
+use super::bounds::{GIB, KIB, MANY};
 use crate::policy::Handler;
 
 /// The keys of one handler's table, `[handlers.NAME]`.

@@ -54,9 +54,7 @@ fn rows() -> Vec<(&'static str, String)> {
     config.site = Site::default();
     config.state = Default::default();
     let values = values(&config);
-    let rows = KEYS
-        .iter()
-        .map(|key| (key.section(), row(key, values.get(key.name))));
+    let rows = all_keys().map(|key| (key.section(), row(key, values.get(key.name))));
     let own = HANDLER_KEYS.iter().map(|key| ("", row(key, None)));
     let of_host = HOST_KEYS.iter().map(|key| (key.section(), row(key, None)));
     rows.chain(own).chain(of_host).collect()

@@ -1,0 +1,50 @@
+//! The keys of `[tls]` and `[proxy]`: between the server and its clients.
+
+use super::super::key::FlagKind::*;
+use super::{Config, Field, Key, Place, at, key, place};
+
+pub(super) const TLS_KEYS: &[Key<Config>] = &[
+    key("tls.cert", at!(tls.cert))
+        .unset("none: no TLS")
+        .restart()
+        .flag(
+            "--tls-cert",
+            File,
+            "Serve HTTPS with this certificate, in PEM, followed by its chain",
+        )
+        .doc("the certificate followed by the intermediate ones, in PEM"),
+    key("tls.key", at!(tls.key))
+        .unset("none")
+        .restart()
+        .flag("--tls-key", File, "The certificate's private key, in PEM")
+        .doc("its private key, in PEM"),
+    key("tls.redirect-http", at!(tls.redirect_http))
+        .unset("nowhere")
+        .restart()
+        .flag(
+            "--redirect-http",
+            Addr,
+            "An address for plain HTTP, whose requests are redirected to HTTPS",
+        )
+        .doc("an address without TLS whose requests are redirected to https"),
+    key("tls.redirect-port", at!(tls.redirect_port))
+        .unset("the server's own")
+        .restart()
+        .doc("the port in these redirects"),
+    key("proxy.trusted", at!(proxy.trusted))
+        .flag(
+            "--trust-proxy",
+            Networks,
+            "A proxy whose X-Forwarded fields are trusted; repeatable",
+        )
+        .doc("addresses and networks of proxies, such as `\"10.0.0.0/8\"`"),
+    key("proxy.fields", at!(proxy.fields))
+        .doc("the fields that they set: `\"x-forwarded\"`, `\"forwarded\"` or `\"none\"`"),
+    key("proxy.protocol", at!(proxy.protocol))
+        .flag(
+            "--proxy-protocol",
+            On,
+            "Connections from trusted proxies begin with a PROXY header",
+        )
+        .doc("whether their connections begin with a PROXY header"),
+];
