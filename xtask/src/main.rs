@@ -153,7 +153,7 @@ const TASKS: [Task; 25] = [
     Task {
         name: "soak",
         arguments: "[OPTIONS]",
-        about: "Run ten minutes of load with a hostile file every second",
+        about: "Run ten minutes of mixed load, and compare the end with the begin",
         run: |workspace, arguments| run_tool(workspace, "stress", &["soak"], arguments),
     },
     Task {
@@ -177,7 +177,7 @@ const TASKS: [Task; 25] = [
     Task {
         name: "scale",
         arguments: "[OPTIONS]",
-        about: "Restart and kill two nodes behind HAProxy, with Redis, under load",
+        about: "Restart and kill two nodes behind HAProxy, and Redis, under load",
         run: scale::rolling,
     },
     Task {
@@ -338,6 +338,7 @@ fn test(workspace: &Workspace, filters: &[OsString]) -> Result<()> {
     handlers::build_cases(workspace, &toolchain)?;
     javascript::build_runtime(workspace, &toolchain)?;
     builder::python::prepare_tests(workspace)?;
+    builder::collector::prepare_tests(workspace);
     step("cargo test --workspace");
     run(workspace
         .cargo("test")

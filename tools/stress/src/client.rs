@@ -57,6 +57,11 @@ impl Client {
         self.ask(&[head.as_bytes(), body].concat())
     }
 
+    /// Closes the connection. The next request opens another one.
+    pub(crate) fn close(&mut self) {
+        self.stream = None;
+    }
+
     fn ask(&mut self, request: &[u8]) -> Result<Response> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
@@ -74,7 +79,12 @@ impl Client {
     }
 }
 
-fn connect(address: SocketAddr) -> Result<TcpStream> {
+/// Opens a connection with the time limit of a response for each operation.
+///
+/// # Errors
+///
+/// Fails if it can't connect.
+pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream> {
     let stream =
         TcpStream::connect_timeout(&address, RESPONSE_TIME_LIMIT).context("can't connect")?;
     stream.set_read_timeout(Some(RESPONSE_TIME_LIMIT))?;
@@ -84,7 +94,11 @@ fn connect(address: SocketAddr) -> Result<TcpStream> {
 }
 
 /// Reads a response, and returns whether the connection stays open.
-fn read(stream: &mut impl BufRead) -> Result<(Response, bool)> {
+///
+/// # Errors
+///
+/// Fails if the response is incomplete or late.
+pub(crate) fn read(stream: &mut impl BufRead) -> Result<(Response, bool)> {
     let status_line = line(stream)?;
     let status = status_line.split(' ').nth(1).and_then(|s| s.parse().ok());
     let status = status.with_context(|| format!("no status in {status_line:?}"))?;

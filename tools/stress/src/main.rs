@@ -4,8 +4,9 @@
 //!
 //! - `hostile` drops hundreds of files into a running server, requests each, restarts the server
 //!   with all of them in the folder, and prints the longest time that a page took.
-//! - `soak` keeps the server busy with pages, handlers and uploads for minutes while one file per
-//!   second is dropped, and prints the failures and the growth of the server's memory.
+//! - `soak` keeps the server busy with pages and all kinds of handlers for minutes, while handlers
+//!   are replaced, hostile files are dropped, handlers fail and clients are slow, and compares
+//!   memory, descriptors and latencies at the end with those at the begin.
 //! - `churn` continuously creates, renames and removes folders of pages, and prints how long the
 //!   reload of a handler takes meanwhile.
 //! - `prometheus` lets a real Prometheus scrape the server under load, and asks it each query of

@@ -22,6 +22,8 @@ pub(crate) struct Options {
     pub(crate) time: Duration,
     /// A server that has already been built.
     pub(crate) server: Option<PathBuf>,
+    /// Whether results replace those in `docs/`.
+    pub(crate) write: bool,
     /// Additional flags for the server.
     pub(crate) flags: Vec<OsString>,
 }
@@ -35,6 +37,7 @@ impl Default for Options {
             within: Duration::from_millis(100),
             time: Duration::from_secs(600),
             server: None,
+            write: false,
             flags: Vec::new(),
         }
     }
@@ -64,6 +67,7 @@ impl Options {
                     let minutes: f64 = number(value()?)?;
                     options.time = Duration::try_from_secs_f64(minutes * 60.0)?;
                 }
+                Some("--write") => options.write = true,
                 Some("--server") => options.server = Some(value()?.into()),
                 Some("--") => options.flags = words.by_ref().cloned().collect(),
                 _ => bail!(
@@ -100,6 +104,7 @@ pub(crate) fn usage(test: &str, defaults: &Options) -> String {
          \x20 --within-ms N    the time limit of a page, in ms [default: {}]\n\
          \x20 --minutes N      the duration of the load [default: {}]\n\
          \x20 --server FILE    a server that is already built, instead of this tree's\n\
+         \x20 --write          replace the plot in docs/images by that of this run (soak only)\n\
          \x20 FLAGS            additional flags for the server\n",
         interval.as_millis(),
         within.as_millis(),
@@ -119,9 +124,11 @@ mod tests {
     #[test]
     fn options_are_read() {
         assert_eq!(parse("").expect("none"), Options::default());
-        let options = parse("--count 7 --minutes 0.5 --seed 3 -- --threads 1").expect("good");
+        let options =
+            parse("--count 7 --minutes 0.5 --seed 3 --write -- --threads 1").expect("good");
         assert_eq!((options.count, options.seed), (7, 3));
         assert_eq!(options.time, Duration::from_secs(30));
+        assert!(options.write);
         assert_eq!(options.flags, ["--threads", "1"]);
         for bad in ["--count", "--count x", "--count 0", "--minutes -1", "more"] {
             assert!(parse(bad).is_err(), "{bad}");

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use builder::toolchain::GuestToolchain;
 use builder::{Workspace, handlers};
-use processes::Tree;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::Client;
@@ -24,7 +23,7 @@ pub(crate) const ECHO: &str = "/echo";
 
 /// The site's `wasgi.toml`: limits below the default, so that files reach them within seconds, and
 /// all files are processed within minutes.
-const CONFIG: &str = "[compile]\ncpu-time = \"5s\"\nwall-time = \"20s\"\n";
+pub(crate) const CONFIG: &str = "[compile]\ncpu-time = \"5s\"\nwall-time = \"20s\"\n";
 
 /// The site's good handlers.
 const GOOD: [&str; 2] = ["hello.wasm", "echo.wasm"];
@@ -182,7 +181,12 @@ impl Server {
         Ok(server)
     }
 
-    fn await_good(&mut self, target: &str, until: Instant) -> Result<()> {
+    /// Waits until a target responds with status 200.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it does not until then, or the server has ended.
+    pub(crate) fn await_good(&mut self, target: &str, until: Instant) -> Result<()> {
         let mut client = Client::new(self.address);
         loop {
             self.expect_alive()?;
@@ -209,14 +213,6 @@ impl Server {
     /// Returns the process ID.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
-    }
-
-    /// Returns the resident memory of the process, in bytes, and that of its children.
-    pub(crate) fn resident_bytes(&self) -> (u64, u64) {
-        let all = Tree::from_root(self.child.id()).resident_kib();
-        let own = Tree::only(self.child.id()).resident_kib();
-        let bytes = |kib: f64| (kib * 1024.0) as u64;
-        (bytes(own), bytes(all - own))
     }
 
     /// Shuts the server down.
