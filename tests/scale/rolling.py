@@ -1,4 +1,5 @@
-"""Restarts, kills and upgrades two nodes behind HAProxy, with their state in Redis, under load.
+"""Restarts, kills and upgrades two nodes behind HAProxy, with their state in Redis, under load, and
+restarts and kills Redis.
 
 `cargo xtask scale` runs it. No idempotent request may fail beyond those that a killed node had in
 flight, and no write that was acknowledged may be lost.
@@ -145,8 +146,13 @@ def events(options, work, ports, load, nodes, store):
         store.stop()
         time.sleep(PAUSE_SECONDS)
         store.start()
-        done = len(load.acknowledged)
-        wait_until(lambda: len(load.acknowledged) > done, "writes succeed again")
+        load.wait_for_write()
+    # Redis doesn't get to write anything more: it has written what it acknowledged.
+    with load.event("Redis is killed", 0, writes=True):
+        store.stop(signal.SIGKILL)
+        time.sleep(PAUSE_SECONDS)
+        store.start()
+        load.wait_for_write()
 
 
 class Load:
@@ -174,6 +180,10 @@ class Load:
         self.stopping.set()
         for thread in self.threads:
             thread.join()
+
+    def wait_for_write(self):
+        done = len(self.acknowledged)
+        wait_until(lambda: len(self.acknowledged) > done, "writes succeed again")
 
     def read(self, number):
         path = ("/", "/hello")[number % 2]
