@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::support::command::{code_cache, wasgi};
-use crate::support::otlp::{Collector, Manner, Span};
+use crate::support::otlp::{Collector, Forwarder, Manner, Span};
 use crate::support::process::Process;
 use crate::support::server::Server;
 use crate::support::site::Site;
@@ -17,10 +17,15 @@ const CLIENT: i32 = 3;
 
 /// Starts a server with these variables of the environment, beside those for fast tests.
 fn serve(site: &Site, collector: &Collector, variables: &[(&str, &str)]) -> Server {
+    serve_with(site, &collector.url(), variables)
+}
+
+/// Starts a server with the URL of a collector, and these variables.
+fn serve_with(site: &Site, collector: &str, variables: &[(&str, &str)]) -> Server {
     let mut command = wasgi(["serve", "--addr", "127.0.0.1:0", "--threads", "2"]);
     command.arg("--code-cache").arg(code_cache());
     command
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
         .env("OTEL_BSP_SCHEDULE_DELAY", "50")
         .envs(variables.iter().copied());
     Server::started(Process::start(command.arg(site.path())))
@@ -343,5 +348,46 @@ fn a_collector_that_is_away_is_waited_for() {
         .error_log()
         .expect(&["INFO traces: ", "accepts spans again; 0 were dropped"]);
     assert!(collector.requests() >= 2);
+    server.stop();
+}
+
+/// Its decoder is generated from the specification's files. What it doesn't know, or has decoded as
+/// something else, the second collector doesn't get.
+#[test]
+fn another_projects_collector_decodes_spans_and_passes_them_on() {
+    let collector = Collector::start(Manner::Accept);
+    let Some(forwarder) = Forwarder::start(&collector) else {
+        return;
+    };
+    let site = Site::new().with_demos(["hello"]).with_cases(["exception"]);
+    let server = serve_with(&site, &forwarder.url(), &[("OTEL_SERVICE_NAME", "front")]);
+    let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
+    assert_eq!(get(&server, "/hello", &parent).0, 200);
+    let request = collector.expect("the request", |span| span.name == "GET /hello");
+    assert_eq!((&*request.service, &*request.trace), ("front", TRACE));
+    assert_eq!(
+        (&*request.parent, &*request.state, request.kind),
+        ("b7ad6b7169203331", "a=1,b=2", SERVER)
+    );
+    for (key, value) in [
+        ("http.request.method", "GET"),
+        ("http.response.status_code", "200"),
+        ("http.route", "/hello"),
+        ("server.address", "shop.example"),
+        ("server.port", "81"),
+    ] {
+        assert_eq!(request.get(key), value, "{key}: {request:?}");
+    }
+    let guest = collector.expect("its guest", |span| {
+        span.name == "guest" && span.trace == TRACE
+    });
+    assert_eq!((&guest.parent, guest.kind), (&request.id, INTERNAL));
+    assert!(!guest.has_failed && guest.start <= guest.end, "{guest:?}");
+    assert_eq!(get(&server, "/exception", "").0, 500);
+    let failed = collector.expect("the failure", |span| span.name == "GET /exception");
+    assert!(
+        failed.has_failed && failed.get("error.type") == "500",
+        "{failed:?}"
+    );
     server.stop();
 }

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -166,12 +168,64 @@ impl Collector {
     }
 }
 
+/// A collector from PyPI that passes all spans on. Dropping it kills the process.
+#[derive(Debug)]
+pub(crate) struct Forwarder {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Forwarder {
+    /// Starts it, and waits until it listens. Returns none, and prints a line, if it is not
+    /// installed or doesn't run on this system.
+    pub(crate) fn start(next: &Collector) -> Option<Self> {
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../collector/rotel/rotel-agent");
+        let version = Command::new(&program).arg("--version").output();
+        if !version.is_ok_and(|output| output.status.success()) {
+            eprintln!("SKIPPED: there is no collector; `cargo xtask test` installs it from PyPI");
+            return None;
+        }
+        let [addr, other] = [(); 2].map(|()| {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+            listener.local_addr().expect("an address")
+        });
+        let child = Command::new(&program)
+            .args(["start", "--disable-batching", "--exporter", "otlp"])
+            .args(["--otlp-http-endpoint", &addr.to_string()])
+            .args(["--otlp-grpc-endpoint", &other.to_string()])
+            .args(["--otlp-exporter-protocol", "http"])
+            .args(["--otlp-exporter-endpoint", &next.url()])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("it has just started");
+        let forwarder = Self { child, addr };
+        eventually("the collector listens", || {
+            TcpStream::connect(forwarder.addr).is_ok()
+        });
+        Some(forwarder)
+    }
+
+    /// Returns the URL for `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        // Both fail only if it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 fn serve(stream: TcpStream, shared: &Mutex<Shared>) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
-    let (mut head, mut length) = (String::new(), 0);
+    let (mut head, mut length, mut is_compressed) = (String::new(), 0, false);
     loop {
         let mut line = String::new();
         reader.read_line(&mut line)?;
+        is_compressed |= line.trim().eq_ignore_ascii_case("content-encoding: gzip");
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
             length = value.trim().parse().expect("a length");
         }
@@ -182,6 +236,11 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>) -> io::Result<()> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
+    if is_compressed {
+        let mut text = Vec::new();
+        flate2::read::GzDecoder::new(&*body).read_to_end(&mut text)?;
+        body = text;
+    }
     let manner = {
         let mut shared = shared.lock().expect("no panic");
         shared.requests += 1;

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod collector;
 pub mod handlers;
 pub mod javascript;
 pub mod python;

@@ -301,7 +301,11 @@ fn wanted(requirements: &[PathBuf]) -> Result<String> {
 }
 
 /// Creates or updates the virtual environment, and returns its interpreter.
-fn environment(workspace: &Workspace) -> Result<PathBuf> {
+///
+/// # Errors
+///
+/// Fails if a package can't be installed.
+pub(crate) fn environment(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.target.join("python");
     let python = interpreter(workspace);
     if has_packages(workspace)? {
