@@ -35,6 +35,8 @@ VALIDATOR = "kubernetes-validate==1.37.0"
 PAGE = "<!doctype html><title>A page</title>It is here.\n"
 LOAD_SECONDS = 6
 CONNECTIONS = 16
+# What `nginx/stream.conf` loads; Debian has it in a package of its own.
+STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 # When a node is stopped, as a part of the load's time.
 STOP_AFTER_SECONDS = 1.5
 
@@ -46,6 +48,8 @@ def main():
     options = parser.parse_args()
     exit_on_signals()
     need("haproxy", "nginx", "wrk", "openssl")
+    if not STREAM_MODULE.exists():
+        sys.exit(f"missing: {STREAM_MODULE}; install with: apt-get install libnginx-mod-stream")
     shutil.rmtree(options.work / "balancers", ignore_errors=True)
     work = options.work / "balancers"
     (work / "site/html").mkdir(parents=True)
