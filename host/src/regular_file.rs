@@ -1,4 +1,4 @@
-//! Reading a file that somebody has named, which may turn out to be something else.
+//! Reading a path that an argument or a file names, which may turn out not to be a file.
 
 use std::fmt;
 use std::fs::File;

@@ -42,8 +42,8 @@ pub(crate) fn files() -> impl Iterator<Item = (&'static str, &'static str)> {
     workspace.chain(FILES.iter().copied())
 }
 
-/// Writes the SDK to a folder. Files that are there already and have the same content are not
-/// touched, so that what depends on them isn't compiled again.
+/// Writes the SDK to a folder. Files that exist already with this content are not touched, so that
+/// what depends on them isn't compiled again.
 ///
 /// # Errors
 ///

@@ -14,7 +14,7 @@ use sd_notify::NotifyState;
 
 use crate::server::GivenSockets;
 
-/// How often the manager is told that this program is alive, in its own interval: systemd
+/// How often this program reports to the manager that it is alive, in each interval: systemd
 /// recommends twice. Twice more, because an answer is due only at the next time.
 const SIGNS_PER_INTERVAL: u32 = 4;
 
@@ -86,7 +86,7 @@ pub(crate) fn reloading() {
     }
 }
 
-/// Says that a successor takes over, which this process alone may say.
+/// Reports the successor as the service's main process, which only this process may do.
 pub(crate) fn replaced(pid: u32) {
     tell(&[NotifyState::MainPid(pid)]);
 }

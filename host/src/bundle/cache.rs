@@ -54,8 +54,8 @@ pub(crate) struct Unpacked {
 }
 
 impl Unpacked {
-    /// Unpacks a bundle to the folder `cache`, unless it is there already. If there is a `key`, it
-    /// must have signed the bundle.
+    /// Unpacks a bundle to the folder `cache`, unless the folder has it already. If there is a
+    /// `key`, it must have signed the bundle.
     ///
     /// # Errors
     ///

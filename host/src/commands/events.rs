@@ -13,7 +13,7 @@ pub(super) enum Event {
     Signal(i32),
     /// The supervisor orders to leave the sockets to other processes.
     Leave,
-    /// The successor of this process is ready, or there is none.
+    /// The successor of this process is ready, or has failed.
     Upgraded(Result<Successor, String>),
 }
 

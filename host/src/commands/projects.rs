@@ -51,8 +51,8 @@ pub(super) fn options(config: &Config, has_lines: bool) -> anyhow::Result<BuildO
     })
 }
 
-/// Finds a handler as [`find_handler`] does. If there is none, but a project of this path or name,
-/// builds that.
+/// Finds a handler as [`find_handler`] does. If no handler but a project has this path or name,
+/// builds the project.
 ///
 /// # Errors
 ///

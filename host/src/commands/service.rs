@@ -306,7 +306,7 @@ impl Service {
         )
     }
 
-    /// Returns the line that says which address is redirected. Empty if there is none.
+    /// Returns the line that says which address is redirected. Empty if no address is.
     pub(super) fn redirect_line(&self) -> String {
         let addr = self.server.redirect_addr();
         addr.map_or(String::new(), |addr| {

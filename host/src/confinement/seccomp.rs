@@ -7,7 +7,7 @@ use seccompiler::{
     SeccompRule, sock_filter,
 };
 
-/// System calls with the arguments for which a filter applies: any, if there are none.
+/// System calls with the arguments for which a filter applies. An empty list means any arguments.
 pub(crate) type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Installs a filter for this thread and those that it starts: `matching` for the system calls of
@@ -108,7 +108,7 @@ const UNUSED: &[libc::c_long] = &[
     libc::SYS_capset,
 ];
 
-/// The same, for processors that have more calls.
+/// More of them, which only these processors have.
 #[cfg(target_arch = "x86_64")]
 const UNUSED_HERE: &[libc::c_long] = &[
     libc::SYS_kexec_file_load,

@@ -1,8 +1,8 @@
 //! What a client says it takes: `Accept-Encoding` and `Accept` (RFC 9110 section 12.5).
 //!
 //! Both are lists of names with a quality, from 0, for "not at all", to 1. A member that can't be
-//! read is passed over. Nobody gets a 406 here: a client that refuses everything we have gets
-//! the page as it is, which it can at least look at.
+//! read is passed over. There is no response with status 406: a client that refuses every form of a
+//! page gets the page as it is.
 
 use super::coding::Coding;
 

@@ -67,7 +67,7 @@ impl Installer {
     ///
     /// # Errors
     ///
-    /// Fails if there is none.
+    /// Fails if neither program is on the path.
     pub(crate) fn find() -> anyhow::Result<Self> {
         for (name, is_uv) in [("uv", true), ("python3", false)] {
             if let Some(program) = on_path(name) {

@@ -93,8 +93,8 @@ fn list<'d, 'p>(
     })
 }
 
-/// Adds sources to the first of the directives `names`, with the list of the first that is there.
-/// If none is, everything is allowed.
+/// Adds sources to the first of the directives `names`, with the list of the first that the policy
+/// has. If it has none of them, everything is allowed.
 fn allow<'p>(directives: &mut Vec<(String, Vec<&'p str>)>, names: &[&str], sources: &[&'p str]) {
     let Some(list) = list(directives, names) else {
         return;

@@ -131,7 +131,7 @@ impl Dev {
         )
     }
 
-    /// Returns a kept request. `None` if there is none with this number.
+    /// Returns a kept request, or `None` if no request with this number is kept.
     pub(super) fn detail(&self, number: u64) -> Option<Answer> {
         let request = self.requests.get(number)?;
         let detail = Detail {

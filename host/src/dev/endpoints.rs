@@ -198,7 +198,7 @@ impl Dev {
             .and_then(|mark| std::str::from_utf8(mark).ok())
             .and_then(|mark| self.events.since(mark));
         let missed = mark.is_some() && known.is_none();
-        // Before the state is read: what happens meanwhile is told twice rather than never.
+        // Before the state is read: what happens meanwhile is sent twice rather than never.
         let position = known.unwrap_or_else(|| self.events.end());
         let hello = Hello {
             missed,

@@ -172,7 +172,7 @@ impl Dev {
 }
 
 impl Report {
-    /// Returns the lines of the source, for a terminal. Empty if there are none.
+    /// Returns the lines of the source, for a terminal. Empty if the source is unknown.
     pub(crate) fn excerpt(&self) -> String {
         let source = self.source.as_ref();
         source.map_or(String::new(), Excerpt::indented)

@@ -265,7 +265,7 @@ impl Recorder {
         self.recorded.failure.is_some()
     }
 
-    /// Returns the status of the response. 0 if there is none.
+    /// Returns the status of the response, or 0 if the request has no response.
     pub(crate) fn status(&self) -> u16 {
         let response = self.recorded.response.as_ref();
         response.map_or(0, |response| response.status)

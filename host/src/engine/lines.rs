@@ -76,8 +76,8 @@ impl LineFinder {
 
 impl Lines {
     /// Returns the lines of each position in the program's code, the innermost inlined function
-    /// first. Files of handlers begin with `handlers/`. Returns no lines if there are none, or if
-    /// the file has changed.
+    /// first. Files of handlers begin with `handlers/`. Returns no lines if the file has none, or
+    /// has changed.
     ///
     /// Must be called in the context of a tokio runtime.
     pub(super) async fn find(self: &Arc<Self>, positions: Vec<u64>) -> Vec<Vec<Line>> {

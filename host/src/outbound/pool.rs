@@ -76,8 +76,8 @@ impl Pool {
         self.lock().idle.pop_front();
     }
 
-    /// Closes connections that are closed by their peers or have been idle for too long, until
-    /// there are none.
+    /// Closes connections that are closed by their peers or have been idle for too long, until no
+    /// connection is left.
     pub(super) async fn sweep(&self) {
         loop {
             tokio::time::sleep(IDLE_TIME).await;

@@ -134,7 +134,7 @@ impl<R: Resolve> Lookups<R> {
 ///
 /// # Errors
 ///
-/// Fails if there are none.
+/// Fails if the host has no address.
 pub(crate) async fn look_up(
     host: Host,
     handler: Arc<Connections>,

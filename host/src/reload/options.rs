@@ -101,9 +101,9 @@ pub(crate) struct ReloadOptions {
     pub events: bool,
     /// Called after changes to the pages.
     pub on_pages: Option<OnPages>,
-    /// Whether somebody waits for changes of pages at a browser: they are reported sooner. A change
-    /// of everything is reported when the pages are watched, because whoever has read one before
-    /// may have missed a change.
+    /// Whether a browser shows changes of pages: they are reported sooner. A change of everything
+    /// is reported when the pages are watched, because a browser that has read one before may have
+    /// missed a change.
     pub pages_are_urgent: bool,
     /// Called with the events of handlers' files.
     pub on_handler: Option<OnHandler>,

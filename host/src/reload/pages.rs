@@ -28,8 +28,8 @@ const MAX_FOLDERS: usize = 4_096;
 /// should reload once.
 const QUIET: Duration = Duration::from_millis(30);
 
-/// The time without events that ends a batch if somebody waits for it at a browser. The two steps
-/// in which an editor writes a file are at most some milliseconds apart.
+/// The time without events that ends a batch if a browser shows changes. The two steps in which an
+/// editor writes a file are at most some milliseconds apart.
 const SHORT_QUIET: Duration = Duration::from_millis(15);
 
 /// The maximum duration of a batch.
@@ -43,7 +43,7 @@ pub(crate) enum PagesChange {
     Paths(Vec<PathBuf>),
     /// Unknown paths.
     Everything,
-    /// The folder itself was replaced, created or removed: anyone that holds it open must reopen
+    /// The folder itself was replaced, created or removed: a process that holds it open must reopen
     /// it. Everything may have changed.
     Replaced,
 }

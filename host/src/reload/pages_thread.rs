@@ -46,8 +46,8 @@ pub(super) struct PagesThread {
     events: bool,
     safety_rescan: Duration,
     on_pages: OnPages,
-    /// Whether somebody waits for changes at a browser. Then, a change is also reported when the
-    /// folder is watched, because earlier ones were not seen.
+    /// Whether a browser shows changes. Then, a change is also reported when the folder is watched,
+    /// because earlier ones were not seen.
     pub(super) is_urgent: bool,
 }
 

@@ -76,7 +76,7 @@ impl Sockets {
     ///
     /// # Errors
     ///
-    /// Fails if there is none for the site, or if one is not a TCP socket.
+    /// Fails if the site has no socket, or if one is not a TCP socket.
     pub(crate) fn from_supervisor(given: GivenSockets) -> anyhow::Result<Self> {
         let GivenSockets { site, redirect } = given;
         ensure!(!site.is_empty(), "no socket for the site was passed");

@@ -104,7 +104,7 @@ pub(crate) struct Drain {
 /// as it is after the idle timeout.
 const LAST_REQUEST_TIME: Duration = Duration::from_millis(500);
 
-/// How long an idle connection may begin a last request when a successor serves: nobody waits for
+/// How long an idle connection may begin a last request when a successor serves: nothing waits for
 /// this process to end.
 const LAST_REQUEST_TIME_REPLACED: Duration = Duration::from_secs(10);
 

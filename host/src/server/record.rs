@@ -117,8 +117,8 @@ impl Record {
         self.began
     }
 
-    /// Returns the handler's full name, or `-` if there is none, which `//HOST/` precedes for a
-    /// virtual host.
+    /// Returns the handler's full name, which `//HOST/` precedes for a virtual host, or `-` for a
+    /// request without a handler.
     pub(super) fn handler_name(&self) -> &str {
         match &self.target {
             Some(Target::Handler(handler)) => &handler.name,

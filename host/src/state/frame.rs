@@ -287,7 +287,8 @@ impl<'b> Decoder<'b> {
         }
     }
 
-    /// Parses a list. Its memory grows with the items that are there, not with their number.
+    /// Parses a list. Its memory grows with the items that were sent, not with their declared
+    /// number.
     fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         let count = self.number()?;
         let mut items = Vec::new();

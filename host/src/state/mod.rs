@@ -5,7 +5,7 @@
 //!   which a thread takes them, so that no reactor waits for a disk or a network.
 //! - `embedded`: one database file per site. The process that holds the file's lock is its owner;
 //!   others send their operations to it through a Unix socket, in `frame`s. When the owner ends,
-//!   however it ends, the kernel releases the lock and another process takes over.
+//!   however it ends, the kernel releases the lock and another process becomes the owner.
 //! - `redis`: a Redis server instead, with the same semantics.
 //! - [`Admin`]: blocking access for the command line. `json_lines`: the format of exports.
 

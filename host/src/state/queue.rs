@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::operation::{Failure, Reply, Request};
 
-/// The maximum number of waiting operations: a guest has one, so that this many requests wait.
+/// The maximum number of waiting operations: a guest has one, so that is the number of requests
+/// that can wait.
 const MAX_JOBS_COUNT: usize = 16_384;
 
 /// The maximum size of waiting operations together, in bytes: sixteen of the largest batches.

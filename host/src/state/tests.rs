@@ -27,8 +27,8 @@ struct Redis {
 }
 
 impl Redis {
-    /// Starts a server that writes each change to its disk before it replies. Returns `None` if
-    /// there is none.
+    /// Starts a server that writes each change to its disk before it replies. Returns `None` if the
+    /// program is not installed.
     fn start(folder: &Path) -> Option<Self> {
         let folder = folder.to_owned();
         let child = Command::new("redis-server")

@@ -110,7 +110,7 @@ enum Event {
         config: String,
         drain: Drain,
     },
-    /// The successor of this server is ready, or there is none.
+    /// The successor of this server is ready, or has failed.
     Upgraded(Result<Successor, String>),
 }
 

@@ -133,7 +133,8 @@ impl Worker {
         }
     }
 
-    /// Makes it leave its sockets to other processes. One that can't be told exits by a signal.
+    /// Makes it leave its sockets to other processes. One that the order doesn't reach exits by a
+    /// signal.
     pub(super) fn leave(&mut self) {
         if self.channel.leave().is_err() {
             self.signal(Signal::TERM);

@@ -36,7 +36,8 @@ pub(super) struct Counts {
     pub(super) requests: f64,
     /// Those with a status of the class 5xx.
     pub(super) errors: f64,
-    /// The requests that took at most so many microseconds; the last bound is [`u64::MAX`].
+    /// The number of requests, by the maximum time that they took in microseconds. The last maximum
+    /// is [`u64::MAX`].
     pub(super) buckets: BTreeMap<u64, f64>,
     pub(super) sent_bytes: f64,
     pub(super) cpu_seconds: f64,

@@ -28,7 +28,7 @@ use crate::terminal;
 /// How often keys and signals are looked at.
 const TURN: Duration = Duration::from_millis(50);
 
-/// The time between the first two samples: the first rates are there soon.
+/// The time between the first two samples: short, so that the first rates are shown soon.
 const FIRST_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The maximum number of lines for errors.

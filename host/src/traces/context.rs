@@ -94,8 +94,9 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
     u128::from_str_radix(text, 16).ok()
 }
 
-/// Joins the lines of a `tracestate`. Returns `None` if there is none, or if one is malformed: it
-/// is then dropped as a whole (section 3.3.1). A list that is too long loses its last members.
+/// Joins the lines of a `tracestate`. Returns `None` if the request has no such line, or if one is
+/// malformed: it is then dropped as a whole (section 3.3.1). A list that is too long loses its last
+/// members.
 pub(crate) fn tracestate<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<String> {
     let mut members: Vec<&str> = Vec::new();
     for line in lines {

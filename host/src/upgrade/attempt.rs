@@ -28,7 +28,7 @@ const EXIT_POLL: Duration = Duration::from_millis(10);
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Called once, on another thread, with the successor when it serves, or with one line that says
-/// why there is none.
+/// why it has failed.
 pub(crate) type OnEnd = Box<dyn FnOnce(Result<Successor, String>) + Send>;
 
 /// A process that is to become the successor. Dropping it leaves the process alone.

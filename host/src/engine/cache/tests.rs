@@ -332,7 +332,7 @@ fn what_is_no_file_of_this_users_alone_is_refused_and_removed() {
         };
         put(&foreign, "belongs to another user");
     }
-    // The same file is valid under its original name.
+    // Under its original name, this file is valid.
     fs::rename(&good, &path).unwrap();
     assert!(fixture.cache.read(&entry).is_some());
 }

@@ -74,7 +74,7 @@ impl Stack {
     }
 
     /// Returns the innermost frames of a developer's own source, each on a separate line, from the
-    /// lines of each position. `None` if there are none.
+    /// lines of each position. `None` if no frame has any.
     pub(super) fn with_lines(found: &[Vec<Line>]) -> Option<String> {
         let mut text = String::new();
         let mut hidden_count = 0_usize;

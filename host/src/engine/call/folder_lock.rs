@@ -62,7 +62,8 @@ struct Locked {
     _turn: OwnedMutexGuard<()>,
 }
 
-/// Waits for the exclusive folders among a handler's grants. Returns `None` if there are none.
+/// Waits for the exclusive folders among a handler's grants. Returns `None` if no granted folder is
+/// exclusive.
 ///
 /// Must be called in the context of a tokio runtime.
 ///

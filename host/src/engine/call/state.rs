@@ -79,7 +79,7 @@ pub(in crate::engine) struct HostState {
     pub(in crate::engine) stack: Option<Box<Stack>>,
     /// The instance has trapped: no code of it may be called.
     pub(in crate::engine) has_trapped: bool,
-    /// The same instance may serve another request.
+    /// The instance may serve another request.
     pub(in crate::engine) is_kept: bool,
     /// The state for an application that is called directly.
     pub(in crate::engine) direct: Direct,

@@ -2,7 +2,7 @@
 //!
 //! - `ticker` is the thread that makes computing guests yield. `meter` counts a request's computing
 //!   time, at each tick and each suspension.
-//! - `sleep` has the timers that guests wait for, and `timers` is the thread that wakes them.
+//! - `sleep` keeps the timers of guests, and `timers` is the thread that wakes them.
 
 pub(super) mod meter;
 pub(super) mod sleep;

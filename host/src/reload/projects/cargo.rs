@@ -74,7 +74,7 @@ fn manifest_of(id: &str, source: &Path, sdk: &Path, is_program: bool) -> anyhow:
 ///
 /// # Errors
 ///
-/// Fails if there is none.
+/// Fails if the messages name no such file.
 pub(super) fn artifact(messages: &str, manifest: &Path) -> anyhow::Result<PathBuf> {
     let canonical = manifest.canonicalize().ok();
     let same = |path: &str| {

@@ -43,8 +43,8 @@ const SAFETY_RESCAN: Duration = Duration::from_secs(2);
 /// The maximum number of consecutive builds of a project that are cancelled.
 const MAX_SUPERSEDED: u8 = 3;
 
-/// The pauses before builds that were caused by builds alone. Someone who saves a file during each
-/// of several builds also causes some of them, and the last pause is longer than he types.
+/// The pauses before builds that were caused by builds alone. A developer who saves a file during
+/// each of several builds also causes some of them, and the last pause is longer than typing.
 const PAUSES: [Duration; 4] = [
     Duration::from_millis(100),
     Duration::from_millis(500),
@@ -455,7 +455,7 @@ impl Job {
         };
         self.asks_roots |= changed.iter().any(is_manifest);
         let Some(running) = &mut self.running else {
-            // Someone has saved a file.
+            // A developer has saved a file.
             self.chain.clear();
             self.superseded = 0;
             self.due = Some(now);

@@ -26,7 +26,7 @@ pub(crate) enum BuildStep {
     Began(LastLine),
     /// Its command takes long.
     Slow,
-    /// It has ended by itself.
+    /// Its command has ended, and was not cancelled.
     Ended {
         /// How long it took. `None` if another process has built it.
         took: Option<Duration>,

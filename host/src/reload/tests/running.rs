@@ -212,7 +212,7 @@ fn a_broken_file_is_told_once_and_the_old_version_serves() {
     running.complains("handlers/hello.wasm");
     let generation = running.shared.generation();
     let loads = running.loader.count("hello");
-    // The same bytes again, in each way; and another file, to know that the events were handled.
+    // Unchanged bytes, in each way; and another file, to know that the events were handled.
     running.site.replace("handlers/hello.wasm", "broken");
     running.site.write("handlers/hello.wasm", "broken");
     running.site.write("handlers/other.wasm", "other.");

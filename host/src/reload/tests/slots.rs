@@ -104,7 +104,7 @@ fn a_broken_file_keeps_the_last_good_version() {
     bench.settle();
     bench.assert_hello(Some("one."), &[broken]);
 
-    // The same bytes again: not tried, and the problem is unchanged.
+    // Unchanged bytes: not tried, and the problem is unchanged.
     let before = bench.slots.registry();
     bench.site.replace("handlers/hello.wasm", "two");
     bench.hint("hello.wasm", Hint::Moved);

@@ -50,8 +50,8 @@ impl Wire {
         self.record.as_mut()?.recorder.as_deref_mut()
     }
 
-    /// Sends queued data, as far as the socket accepts it. `None` if there is none, or the socket
-    /// is not writable.
+    /// Sends queued data, as far as the socket accepts it. `None` if nothing is queued, or the
+    /// socket is not writable.
     pub(super) fn flush(&mut self, cx: &mut Context) -> Option<io::Result<Flush>> {
         if self.all_sent() || !self.writable {
             return None;

@@ -2,8 +2,8 @@
 //! to its successor: a client resumes its session whichever process it reaches.
 //!
 //! The keys of a period are derived from the chain's value, and the next period's value from this
-//! one (a ratchet). So all processes change keys at the same time without a word, and nobody can
-//! find the keys of past periods in a process's memory.
+//! one (a ratchet). So all processes change keys at the same time without a message, and the memory
+//! of a process doesn't contain the keys of past periods.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};

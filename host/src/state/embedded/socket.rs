@@ -22,7 +22,7 @@ pub(super) fn bind(folder: &Path) -> io::Result<UnixListener> {
         _ => {}
     }
     let listener = UnixListener::bind(&path)?;
-    // The folder is accessible to its owner alone, too, unless somebody has created it otherwise.
+    // So is the folder, unless the operator has created it with another mode.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }

@@ -97,7 +97,7 @@ fn create_empty() -> io::Result<File> {
     let folder = folder?;
     match folder.metadata()?.nlink() {
         0 => Ok(folder),
-        // Somebody has replaced it.
+        // Another process has replaced it.
         _ => Err(io::ErrorKind::AlreadyExists.into()),
     }
 }
