@@ -78,12 +78,8 @@ pub fn state(arguments: &cli::StateArguments) -> anyhow::Result<ExitCode> {
         }
         StateCommand::Copy { file } => {
             let mut copy = CopyTarget::create(file)?;
-            let copied = admin.export(None, |entry| copy.add(entry));
-            if let Err(failure) = copied.and_then(|()| copy.finish()) {
-                // A part of a copy could be taken for a whole one.
-                let _ = std::fs::remove_file(file);
-                return Err(failure.into());
-            }
+            admin.export(None, |entry| copy.add(entry))?;
+            copy.finish()?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,13 +1,13 @@
 //! Blocking access to a store for the command line, while a server runs or not.
 
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::bucket::BucketId;
-use super::embedded::{self, Copy, Database, OpenError, failed};
+use super::embedded::{self, Database, OpenError, failed};
 use super::frame::{self, Message};
 use super::operation::{Entry, Failure, Operation, Reply, Request};
 use super::options::{Limits, StateOptions};
@@ -154,43 +154,4 @@ impl Access {
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn gone(error: std::io::Error) -> Failure {
     Failure(format!("the store's owner doesn't answer: {error}"))
-}
-
-/// A new database that receives a copy.
-#[derive(Debug)]
-pub struct CopyTarget {
-    copy: Copy,
-    path: PathBuf,
-}
-
-impl CopyTarget {
-    /// Creates a database in a file, which must not exist yet.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the file exists or can't be created.
-    pub fn create(path: &Path) -> Result<Self, Failure> {
-        Ok(Self {
-            copy: Copy::create(path)?,
-            path: path.to_owned(),
-        })
-    }
-
-    /// Adds an entry.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the disk does.
-    pub fn add(&mut self, entry: Entry) -> Result<(), Failure> {
-        self.copy.add(entry)
-    }
-
-    /// Makes the copy durable.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the disk does.
-    pub fn finish(self) -> Result<(), Failure> {
-        self.copy.finish(&self.path)
-    }
 }

@@ -22,8 +22,9 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use admin::{Admin, CopyTarget};
+pub use admin::Admin;
 pub use bucket::{BucketId, check_bucket_name};
+pub use embedded::CopyTarget;
 pub use json_lines::{Line, parse_line, show_line};
 pub use operation::{
     BucketStatistics, Digest, Entry, Failure, MAX_BATCH_BYTES, MAX_BATCH_COUNT, MAX_KEY_BYTES,

@@ -2,10 +2,10 @@
 //! and of the machine.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -24,13 +24,13 @@ use crate::state::operation::{
 use crate::state::queue::Job;
 
 /// The memory for pages of the database, in bytes: the most used parts of a site's state.
-const CACHE_BYTES: usize = 32 << 20;
+pub(super) const CACHE_BYTES: usize = 32 << 20;
 
 /// Values, by bucket and key.
-const VALUES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("values");
+pub(super) const VALUES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("values");
 
 /// The number of keys and the size in bytes of each bucket that has keys.
-const SIZES: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("sizes");
+pub(super) const SIZES: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("sizes");
 
 /// Why a database can't be opened.
 #[derive(Debug)]
@@ -188,20 +188,24 @@ fn create(
     folder: &Path,
     path: &Path,
 ) -> Result<Option<redb::Database>, OpenError> {
-    let draft = folder.join(draft_name());
+    let draft = draft_of(path);
     let made = create_draft(builder, folder, &draft, path);
     // The database has its own name then, or is not needed.
     let _ = fs::remove_file(&draft);
     made.map_err(|error| OpenError::Failed(format!("{}: {error}", path.display())))
 }
 
-/// Returns a name that no other draft has: of a process, a time and a number.
-fn draft_name() -> String {
+/// Returns the path of a draft of a file, in its folder. Its name is that of no other draft: of a
+/// process, a time and a number.
+pub(super) fn draft_of(path: &Path) -> PathBuf {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let nanos = now.map_or(0, |since| since.as_nanos());
-    format!(".{FILE_NAME}.{}.{nanos}.{number}", std::process::id())
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.{nanos}.{number}", std::process::id()));
+    path.with_file_name(name)
 }
 
 fn create_draft(
@@ -479,78 +483,6 @@ impl Writer<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// The size of the entries that a copy writes in one transaction, in bytes.
-const COPY_BYTES: usize = 8 << 20;
-
-/// A new database that receives a copy.
-#[derive(Debug)]
-pub(in crate::state) struct Copy {
-    database: redb::Database,
-    entries: Vec<Entry>,
-    bytes: usize,
-}
-
-impl Copy {
-    pub(in crate::state) fn create(path: &Path) -> Result<Self, Failure> {
-        let shown = path.display();
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| Failure(format!("{shown}: {error}")))?;
-        drop(file);
-        let database = redb::Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .map_err(|error| Failure(format!("{shown}: {error}")))?;
-        Ok(Self {
-            database,
-            entries: Vec::new(),
-            bytes: 0,
-        })
-    }
-
-    pub(in crate::state) fn add(&mut self, entry: Entry) -> Result<(), Failure> {
-        self.bytes += entry.key.len() + entry.value.len();
-        self.entries.push(entry);
-        match self.bytes >= COPY_BYTES {
-            true => self.flush().map_err(|error| failed(&error)),
-            false => Ok(()),
-        }
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        let transaction = self.database.begin_write()?;
-        {
-            let mut values = transaction.open_table(VALUES)?;
-            let mut sizes = transaction.open_table(SIZES)?;
-            for entry in self.entries.drain(..) {
-                let bucket = entry.bucket.as_str();
-                values.insert((bucket, &*entry.key), &*entry.value)?;
-                let size = sizes.get(bucket)?.map_or((0, 0), |size| size.value());
-                let bytes = (entry.key.len() + entry.value.len()) as u64;
-                sizes.insert(bucket, (size.0 + 1, size.1 + bytes))?;
-            }
-        }
-        self.bytes = 0;
-        transaction.commit()?;
-        Ok(())
-    }
-
-    pub(in crate::state) fn finish(mut self, path: &Path) -> Result<(), Failure> {
-        self.flush().map_err(|error| failed(&error))?;
-        drop(self.database);
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| Failure(format!("{}: {error}", path.display())))
     }
 }
 

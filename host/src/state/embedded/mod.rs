@@ -7,6 +7,7 @@
 //! a write fails, because it may have been executed.
 
 mod client;
+mod copy;
 mod database;
 mod folder;
 mod owner;
@@ -21,7 +22,8 @@ use std::time::{Duration, Instant};
 use super::operation::Failure;
 use super::queue::Queue;
 use client::greet;
-pub(super) use database::{Copy, Database, OpenError, failed};
+pub use copy::CopyTarget;
+pub(super) use database::{Database, OpenError, failed};
 pub(super) use folder::create_folder;
 
 /// The pause before the store is tried again: shorter than a person notices, long enough for a
