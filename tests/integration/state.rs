@@ -1,26 +1,24 @@
 //! State: the key-value buckets that `wasgi.toml` grants to a handler, for each kind of handler and
 //! of store.
 
+mod copy;
 mod scripts;
 mod secrecy;
 mod sqlite;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::attempts::{ask, configure};
+use crate::support::attempts::{ask, configure, try_ask};
 use crate::support::command::run;
+use crate::support::eventually;
 use crate::support::redis::Redis;
 use crate::support::server::Server;
 use crate::support::site::Site;
-use crate::support::{SetOnDrop, eventually};
+use crate::support::writers::Writers;
 
 /// The handlers that attempt what their query asks for, one of each kind.
 const KINDS: [&str; 3] = ["grants", "grants-cgi", "wasi-http-grants"];
@@ -41,17 +39,6 @@ fn with_each_store(test: impl Fn(Site, &str, Option<Redis>)) {
         let text = format!("[state]\nurl = \"{}\"\n", redis.url());
         test(site, &text, Some(redis));
     }
-}
-
-/// Returns the text of a handler's response, unless the connection or the handler fails.
-fn try_ask(addr: SocketAddr, target: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(addr).ok()?;
-    let request = format!("GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut response = String::new();
-    stream.read_to_string(&mut response).ok()?;
-    let (head, body) = response.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200 ").then(|| body.to_owned())
 }
 
 #[test]
@@ -291,16 +278,6 @@ fn no_increment_of_50_clients_over_two_processes_is_lost() {
     });
 }
 
-/// Returns the workers of a server.
-fn workers(server: &Server) -> Vec<Pid> {
-    let pid = server.id();
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let children = children.unwrap_or_default();
-    let pids = children.split_whitespace();
-    pids.filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
-        .collect()
-}
-
 /// Reports whether a process has the database open.
 fn has_database(pid: Pid) -> bool {
     let folder = format!("/proc/{}/fd", pid.as_raw_nonzero());
@@ -313,87 +290,39 @@ fn has_database(pid: Pid) -> bool {
         .any(|path| path.ends_with("state/state.redb"))
 }
 
-/// Returns how often a process is killed in a test. A hundred rounds can find rarer faults:
-/// `WASGI_TEST_KILLS=100`.
-fn kill_rounds() -> usize {
-    const ROUNDS: usize = 4;
-    let rounds = std::env::var("WASGI_TEST_KILLS");
-    rounds.map_or(ROUNDS, |count| count.parse().expect("a number"))
-}
-
 #[test]
 fn no_acknowledged_write_is_lost_when_a_worker_or_the_owner_of_the_store_is_killed() {
     const CLIENTS: usize = 8;
-    let rounds = kill_rounds();
-    with_each_store(|site, store, redis| {
+    with_each_store(|site, store, mut redis| {
         let text = "[handlers.\"*\"]\nkey-value = [{ name = \"all\", shared = \"counts\" }]\n";
         configure(&site, &format!("{store}{text}"));
         let server = Server::with(&site, &["--processes", "2"]);
         let addr = server.addr();
-        let done = AtomicBool::new(false);
-        // The acknowledged and the attempted increments of each client, in a key of its own.
-        let counts: [(AtomicU64, AtomicU64); CLIENTS] = Default::default();
-        let redis = std::sync::Mutex::new(redis);
-        thread::scope(|scope| {
-            for (client, (acknowledged, attempted)) in counts.iter().enumerate() {
-                let done = &done;
-                scope.spawn(move || {
-                    while !done.load(Ordering::Relaxed) {
-                        let tried = attempted.fetch_add(1, Ordering::Relaxed) + 1;
-                        let kind = KINDS[client % 3];
-                        let told = try_ask(addr, &format!("/{kind}?kv=all,add,c{client},1"));
-                        let Some(sum) = told.and_then(|told| told.parse::<u64>().ok()) else {
-                            continue;
-                        };
-                        let before = acknowledged.fetch_add(1, Ordering::Relaxed);
-                        assert!(
-                            (before + 1..=tried).contains(&sum),
-                            "{before} {sum} {tried}"
-                        );
-                    }
-                });
-            }
-            // Also if a wait fails: the clients would keep the test from ending.
-            let _stop = SetOnDrop(&done);
-            for round in 0..rounds {
-                thread::sleep(Duration::from_millis(20 + round as u64 * 37 % 200));
-                let workers = workers(&server);
-                let is_owners_turn = round % 2 == 0;
-                let victim = workers
-                    .iter()
-                    .find(|pid| has_database(**pid) == is_owners_turn)
-                    .or(workers.first());
-                match &mut *redis.lock().expect("one thread") {
-                    Some(redis) if is_owners_turn => redis.restart(),
-                    _ => {
-                        if let Some(pid) = victim {
-                            let _ = kill_process(*pid, Signal::KILL);
-                        }
-                    }
+        let increment = |client: usize| {
+            let kind = KINDS[client % 3];
+            let told = try_ask(addr, &format!("/{kind}?kv=all,add,c{client},1"))?;
+            told.parse().ok()
+        };
+        let kill = |round: usize| {
+            let is_owners_turn = round.is_multiple_of(2);
+            let workers = server.children();
+            let victim = workers
+                .iter()
+                .find(|pid| has_database(**pid) == is_owners_turn)
+                .or(workers.first());
+            match (&mut redis, victim) {
+                (Some(redis), _) if is_owners_turn => redis.restart(),
+                (_, Some(pid)) => {
+                    let _ = kill_process(*pid, Signal::KILL);
                 }
-                let before: Vec<u64> = counts
-                    .iter()
-                    .map(|(acknowledged, _)| acknowledged.load(Ordering::Relaxed))
-                    .collect();
-                eventually("all clients go on", || {
-                    let now = counts.iter().map(|(it, _)| it.load(Ordering::Relaxed));
-                    now.zip(&before).all(|(now, before)| now > *before)
-                });
+                (_, None) => {}
             }
-        });
-        let mut total = BTreeMap::new();
-        for (client, (acknowledged, attempted)) in counts.iter().enumerate() {
+        };
+        let writers = Writers::run(CLIENTS, increment, |writers| writers.kill_in_rounds(kill));
+        writers.expect_stored(|client| {
             let stored = ask(&server, "grants", &format!("kv=all,get,c{client}"));
-            let stored: u64 = stored.parse().expect("a number");
-            let acknowledged = acknowledged.load(Ordering::Relaxed);
-            let attempted = attempted.load(Ordering::Relaxed);
-            assert!(
-                (acknowledged..=attempted).contains(&stored),
-                "{acknowledged} acknowledged, {stored} stored, {attempted} attempted"
-            );
-            total.insert(client, (acknowledged, stored, attempted));
-        }
-        println!("{rounds} kills; acknowledged, stored, attempted: {total:?}");
+            stored.parse().expect("a number")
+        });
     });
 }
 

@@ -1,6 +1,8 @@
 //! Handlers that attempt what their query asks for, and what is granted to them.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
 use super::command::code_cache;
@@ -25,6 +27,18 @@ pub(crate) fn ask(server: &Server, handler: &str, query: &str) -> String {
     let response = server.get(&format!("/{handler}?{query}"));
     assert_eq!(response.status(), 200, "{handler}?{query}");
     response.text().to_owned()
+}
+
+/// Returns the text of a response with status 200, and `None` if the connection or the handler
+/// fails, as they do while processes are killed.
+pub(crate) fn try_ask(addr: SocketAddr, target: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(addr).ok()?;
+    let request = format!("GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).ok()?;
+    let (head, body) = response.split_once("\r\n\r\n")?;
+    head.starts_with("HTTP/1.1 200 ").then(|| body.to_owned())
 }
 
 /// Starts a server whose limit on open files is `count`.

@@ -26,6 +26,7 @@ pub(crate) mod site;
 pub(crate) mod tls;
 pub(crate) mod upstream;
 
+pub(crate) mod writers;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};

@@ -78,6 +78,16 @@ impl Process {
         kill_process(self.pid(), signal).expect("the process is there");
     }
 
+    /// Returns the processes that the main thread of this one has started. None after it has ended.
+    pub(crate) fn children(&self) -> Vec<Pid> {
+        let id = self.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let children = children.unwrap_or_default();
+        let ids = children.split_whitespace();
+        ids.filter_map(|id| Pid::from_raw(id.parse().ok()?))
+            .collect()
+    }
+
     /// Returns whether the process has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child

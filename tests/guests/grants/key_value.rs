@@ -54,12 +54,15 @@ macro_rules! attempts_of_both {
             }
         }
 
-        fn attempt_common(
-            bucket: &store::Bucket,
-            action: &str,
-            key: &str,
-            value: &[u8],
-        ) -> Result<String, String> {
+        pub(super) fn attempt(argument: &str) -> Result<String, String> {
+            let Parts {
+                bucket,
+                action,
+                key,
+                value,
+            } = Parts::parse(argument);
+            let bucket = &store::open(bucket).map_err(show)?;
+            let (key, value) = (&*key, &*value);
             match action {
                 "get" => bucket.get(key).map(text).map_err(show),
                 "set" => bucket
@@ -76,7 +79,7 @@ macro_rules! attempts_of_both {
                     let sum = atomics::increment(bucket, key, delta);
                     sum.map(|sum| sum.to_string()).map_err(show)
                 }
-                _ => Err(format!("unknown: {action}")),
+                _ => attempt_own(bucket, action, key, value),
             }
         }
     };
@@ -98,18 +101,17 @@ mod draft2 {
 
     attempts_of_both!();
 
-    pub(super) fn attempt(argument: &str) -> Result<String, String> {
-        let Parts {
-            bucket,
-            action,
-            key,
-            value,
-        } = Parts::parse(argument);
-        let bucket = store::open(bucket).map_err(show)?;
+    /// Attempts what only this draft has, or what differs.
+    fn attempt_own(
+        bucket: &store::Bucket,
+        action: &str,
+        key: &str,
+        value: &[u8],
+    ) -> Result<String, String> {
         match action {
             // Compare-and-swap in place of an increment.
             "swap" => {
-                let mut cas = atomics::Cas::new(&bucket, &key).map_err(show)?;
+                let mut cas = atomics::Cas::new(bucket, key).map_err(show)?;
                 loop {
                     let old = cas.current().map_err(show)?.unwrap_or_default();
                     let old: i64 = String::from_utf8_lossy(&old).parse().unwrap_or(0);
@@ -122,8 +124,8 @@ mod draft2 {
             }
             // A swap after another change.
             "stale" => {
-                let cas = atomics::Cas::new(&bucket, &key).map_err(show)?;
-                bucket.set(&key, b"changed").map_err(show)?;
+                let cas = atomics::Cas::new(bucket, key).map_err(show)?;
+                bucket.set(key, b"changed").map_err(show)?;
                 match atomics::swap(cas, b"swapped") {
                     Ok(()) => Ok("swapped".to_owned()),
                     Err(atomics::CasError::CasFailed(again)) => {
@@ -148,15 +150,22 @@ mod draft2 {
             "batch" => {
                 let pairs = [("b1", "one"), ("b2", "two")];
                 let pairs = pairs.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()));
-                batch::set_many(&bucket, &pairs).map_err(show)?;
+                batch::set_many(bucket, &pairs).map_err(show)?;
                 let keys = ["b2", "none", "b1"].map(str::to_owned);
-                let found = batch::get_many(&bucket, &keys).map_err(show)?;
-                batch::delete_many(&bucket, &keys).map_err(show)?;
+                let found = batch::get_many(bucket, &keys).map_err(show)?;
+                batch::delete_many(bucket, &keys).map_err(show)?;
                 let show = |pair: Option<(String, Vec<u8>)>| match pair {
                     Some((key, value)) => format!("{key}={}", text(Some(value))),
                     None => "none".to_owned(),
                 };
                 Ok(found.into_iter().map(show).collect::<Vec<_>>().join(" "))
+            }
+            // Sets two keys together.
+            "both" => {
+                let keys = [format!("first-{key}"), format!("last-{key}")];
+                let pairs = keys.map(|key| (key, value.to_vec()));
+                batch::set_many(bucket, &pairs).map_err(show)?;
+                Ok("set".to_owned())
             }
             // Asks for the first page without end.
             "endless-keys" => loop {
@@ -170,7 +179,7 @@ mod draft2 {
                 }
                 Ok(all.len().to_string())
             }
-            _ => attempt_common(&bucket, action, &key, &value),
+            _ => Err(format!("unknown: {action}")),
         }
     }
 }
@@ -191,21 +200,20 @@ mod draft {
 
     attempts_of_both!();
 
-    pub(super) fn attempt(argument: &str) -> Result<String, String> {
-        let Parts {
-            bucket,
-            action,
-            key,
-            value,
-        } = Parts::parse(argument);
-        let bucket = store::open(bucket).map_err(show)?;
+    /// Attempts what only this draft has, or what differs.
+    fn attempt_own(
+        bucket: &store::Bucket,
+        action: &str,
+        _key: &str,
+        _value: &[u8],
+    ) -> Result<String, String> {
         match action {
             "fill" => {
                 for first in 0..3 {
                     let pairs: Vec<(String, Vec<u8>)> = (0..900)
                         .map(|at| (format!("{first}-{at:03}"), Vec::new()))
                         .collect();
-                    batch::set_many(&bucket, &pairs).map_err(show)?;
+                    batch::set_many(bucket, &pairs).map_err(show)?;
                 }
                 Ok("filled".to_owned())
             }
@@ -224,7 +232,7 @@ mod draft {
                 let page = bucket.list_keys(Some(7)).map_err(show)?;
                 Ok(page.keys.join(" "))
             }
-            _ => attempt_common(&bucket, action, &key, &value),
+            _ => Err(format!("unknown: {action}")),
         }
     }
 }

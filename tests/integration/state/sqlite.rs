@@ -1,18 +1,14 @@
 //! SQLite in a granted folder, by a script whose processes are killed.
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
-use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 
-use super::{kill_rounds, try_ask, workers};
-use crate::support::attempts::PATIENT_BUDGET;
+use crate::support::attempts::{PATIENT_BUDGET, try_ask};
 use crate::support::scripts::Language::Python;
 use crate::support::scripts::{compile, until};
 use crate::support::server::Server;
-use crate::support::{SetOnDrop, eventually};
+use crate::support::writers::Writers;
 
 /// A script that adds a row of a client, checks the database, and returns the number of rows of the
 /// client.
@@ -46,47 +42,20 @@ fn no_acknowledged_row_of_sqlite_is_lost_when_workers_are_killed() {
     let server = Server::new(&site);
     until(&server, "/book?none", "ok 0");
     let addr = server.addr();
-    let done = AtomicBool::new(false);
-    // The acknowledged and the attempted rows of each client.
-    let counts: [(AtomicU64, AtomicU64); CLIENTS] = Default::default();
-    thread::scope(|scope| {
-        for (client, (acknowledged, attempted)) in counts.iter().enumerate() {
-            let done = &done;
-            scope.spawn(move || {
-                while !done.load(Ordering::Relaxed) {
-                    let tried = attempted.fetch_add(1, Ordering::Relaxed) + 1;
-                    let Some(told) = try_ask(addr, &format!("/book?add={client}")) else {
-                        continue;
-                    };
-                    let before = acknowledged.fetch_add(1, Ordering::Relaxed);
-                    let count = told
-                        .strip_prefix("ok ")
-                        .and_then(|count| count.parse().ok());
-                    let is_plausible = |count: u64| (before + 1..=tried).contains(&count);
-                    assert!(count.is_some_and(is_plausible), "{before} {told} {tried}");
-                }
-            });
+    let rows = |text: &str| -> u64 {
+        let count = text.strip_prefix("ok ").expect("the database is intact");
+        count.parse().expect("a number")
+    };
+    let insert = |client: usize| {
+        let told = try_ask(addr, &format!("/book?add={client}"))?;
+        Some(rows(&told))
+    };
+    let kill = |round: usize| {
+        let workers = server.children();
+        if let Some(victim) = workers.get(round % 2).or(workers.first()) {
+            let _ = kill_process(*victim, Signal::KILL);
         }
-        let _stop = SetOnDrop(&done);
-        for round in 0..kill_rounds() {
-            thread::sleep(Duration::from_millis(20 + round as u64 * 37 % 200));
-            let workers = workers(&server);
-            if let Some(victim) = workers.get(round % 2).or(workers.first()) {
-                let _ = kill_process(*victim, Signal::KILL);
-            }
-            let read = || counts.iter().map(|(it, _)| it.load(Ordering::Relaxed));
-            let before: Vec<u64> = read().collect();
-            eventually("all clients go on", || {
-                read().zip(&before).all(|(now, before)| now > *before)
-            });
-        }
-    });
-    for (client, (acknowledged, attempted)) in counts.iter().enumerate() {
-        let told = server.get(&format!("/book?{client}")).text().to_owned();
-        let stored = told.strip_prefix("ok ").expect("the database is intact");
-        let stored: u64 = stored.parse().expect("a number");
-        let range = acknowledged.load(Ordering::Relaxed)..=attempted.load(Ordering::Relaxed);
-        assert!(range.contains(&stored), "{stored} stored: {range:?}");
-        println!("{stored} stored; acknowledged and attempted: {range:?}");
-    }
+    };
+    let writers = Writers::run(CLIENTS, insert, |writers| writers.kill_in_rounds(kill));
+    writers.expect_stored(|client| rows(server.get(&format!("/book?{client}")).text()));
 }
