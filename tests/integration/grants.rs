@@ -11,6 +11,7 @@ use crate::support::attempts::{PATIENT_BUDGET, ask, configure, serve_with_descri
 use crate::support::command::{code_cache, run, wasgi};
 use crate::support::eventually;
 use crate::support::process::Process;
+use crate::support::secret::Secret;
 use crate::support::server::Server;
 use crate::support::site::Site;
 
@@ -24,15 +25,20 @@ fn site() -> Site {
     site
 }
 
-/// Grants the folder `data` to each handler, writable.
-fn grant_data(site: &Site) {
+/// Returns the settings that grant the folder `data` to each handler, `writable` or not.
+fn data_grants(writable: bool) -> String {
     let grants = KINDS.map(|kind| {
         format!(
             "[[handlers.{kind}.files]]\nsource = \"data\"\ndestination = \"/data\"\n\
-             writable = true\n"
+             writable = {writable}\n"
         )
     });
-    configure(site, &format!("{PATIENT_BUDGET}{}", grants.concat()));
+    grants.concat()
+}
+
+/// Grants the folder `data` to each handler, writable.
+fn grant_data(site: &Site) {
+    configure(site, &format!("{PATIENT_BUDGET}{}", data_grants(true)));
 }
 
 /// Waits for the warnings about a grant that the handlers lack, each with the key that grants it.
@@ -297,10 +303,7 @@ fn nothing_is_written_to_a_folder_after_the_request_was_cut_off() {
 fn a_handler_that_hoards_files_fails_alone() {
     let site = site().with_page("page.txt", "a page");
     fs::write(site.path().join("data/note"), "a note").expect("written");
-    let grants = KINDS.map(|kind| {
-        format!("[[handlers.{kind}.files]]\nsource = \"data\"\ndestination = \"/data\"\n")
-    });
-    configure(&site, &grants.concat());
+    configure(&site, &data_grants(false));
     let server = serve_with_descriptors(&site, 400);
     for hoarder in KINDS {
         let told = thread::scope(|scope| {
@@ -343,10 +346,7 @@ fn a_large_folder_is_listed_whole_and_its_lists_count_as_open_files() {
     for name in &names {
         fs::write(site.path().join("data").join(name), "").expect("written");
     }
-    let grants = KINDS.map(|kind| {
-        format!("[[handlers.{kind}.files]]\nsource = \"data\"\ndestination = \"/data\"\n")
-    });
-    configure(&site, &grants.concat());
+    configure(&site, &data_grants(false));
     let server = serve_with_descriptors(&site, 400);
     for kind in KINDS {
         assert_eq!(ask(&server, kind, "list=/data"), names.join(" "), "{kind}");
@@ -484,48 +484,44 @@ fn a_grant_that_is_not_available_prevents_the_start_in_one_line() {
 }
 
 #[test]
-fn a_secret_is_in_no_output_of_the_server() {
+fn a_secret_is_in_no_output_and_no_file_of_the_server_and_no_other_process() {
     const SECRET: &str = "s3cr3t-value";
     let site = site();
-    fs::write(site.path().join("key"), SECRET).expect("written");
+    let secret = Secret::new(SECRET);
+    let key = site.path().join("key");
+    fs::write(&key, SECRET).expect("written");
     configure(
         &site,
         "[handlers.\"*\"]\nsecrets = { KEY = { file = \"key\" } }\nkey-value = [\"default\"]\n",
     );
     let path = site.path().to_str().expect("text");
     for command in ["config", "routes"] {
-        let ended = run([command, path]);
-        let everything = ended.everything();
-        assert!(!everything.contains(SECRET), "{everything}");
+        secret.expect_not_in(command, &run([command, path]).everything());
     }
-    let server = Server::with(&site, &["--code-cache", "none", "--processes", "2"]);
+    let server = Server::with(&site, &["--processes", "2"]);
     assert_eq!(ask(&server, "grants", "variable=KEY"), SECRET);
-    for (file, what) in server.arguments_and_environments() {
-        assert!(!what.contains(SECRET), "{file} has it");
-    }
+    // The supervisor, two workers and one that compiles.
+    secret.expect_in_no_process(&server, &site, 4);
     // Handlers that trap while they have the secret: an error page, and the log.
-    let trap = |server: &Server, kind: &str| {
+    for kind in KINDS {
         let failed = server.get(&format!("/{kind}?kv=default,handles"));
         assert_eq!(failed.status(), 500, "{kind}");
-        let text = failed.text().to_owned();
-        assert!(!text.contains(SECRET), "{kind}: {text}");
-    };
-    for kind in KINDS {
-        trap(&server, kind);
+        secret.expect_not_in(kind, failed.text());
     }
     let ended = server.stop();
     assert_eq!(ended.stderr_with(&["trapped: "]), KINDS.len());
-    let everything = ended.everything();
-    assert!(!everything.contains(SECRET), "{everything}");
+    secret.expect_not_in("the log", &ended.everything());
     // The explanation in the browser has the failed request, its stack and its log.
     let server = dev(&site);
     for kind in KINDS {
         let page = document(&server, &format!("/{kind}?kv=default,handles"));
         assert_eq!(page.status(), 500, "{kind}");
-        assert!(!page.text().contains(SECRET), "{kind}: {}", page.text());
+        secret.expect_not_in(kind, page.text());
     }
-    let everything = server.stop().everything();
-    assert!(!everything.contains(SECRET), "{everything}");
+    secret.expect_not_in("the log of dev", &server.stop().everything());
+    secret.expect_in_no_file(site.path(), Some(&key));
+    let compiled = secret.expect_in_no_file(&code_cache(), None);
+    assert!(compiled > 0, "the new handler's code is cached");
 }
 
 #[test]

@@ -20,13 +20,14 @@ pub(crate) mod prometheus;
 pub(crate) mod redis;
 pub(crate) mod response;
 pub(crate) mod scripts;
+pub(crate) mod secret;
 pub(crate) mod server;
 pub(crate) mod signer;
 pub(crate) mod site;
 pub(crate) mod tls;
 pub(crate) mod upstream;
-
 pub(crate) mod writers;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
