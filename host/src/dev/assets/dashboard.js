@@ -74,7 +74,7 @@ let shownSite = '';
 
 function showSite(site, steps) {
   if (!site) return;
-  const states = { starting: 'starting', ready: 'all handlers are loaded', draining: 'stopping' };
+  const states = { starting: 'starting', ready: 'ready', draining: 'stopping' };
   const uptime = Math.round(site['uptime-seconds']);
   const since = uptime < 60 ? `${uptime} s` : `${Math.floor(uptime / 60)} min`;
   const connections = site.connections === 1 ? '1 connection' : `${site.connections} connections`;

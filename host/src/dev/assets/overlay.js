@@ -85,6 +85,22 @@ function shadowOf(host, style = STYLE) {
   return shadow;
 }
 
+// Returns an element for the shadow root of a layer over the page.
+function layer(style) {
+  const host = document.createElement('div');
+  host.setAttribute(OWN, '');
+  // Above the dialogs of the page, and above the layers that are shown already.
+  host.popover = 'manual';
+  shadowOf(host, style);
+  return host;
+}
+
+function showLayer(host) {
+  if (host.isConnected) return;
+  document.documentElement.append(host);
+  host.showPopover?.();
+}
+
 // The reports over the page, by their key: one per handler that can't be loaded, and one per handler
 // whose last request failed.
 const overlay = {
@@ -114,17 +130,8 @@ const overlay = {
       this.host = null;
       return;
     }
-    if (!this.host) {
-      this.host = document.createElement('div');
-      this.host.setAttribute(OWN, '');
-      // Above the dialogs of the page.
-      this.host.popover = 'manual';
-      shadowOf(this.host);
-    }
-    if (!this.host.isConnected) {
-      document.documentElement.append(this.host);
-      this.host.showPopover?.();
-    }
+    this.host ??= layer(STYLE);
+    showLayer(this.host);
     const cards = [...this.reports.values()].reverse().map((report) =>
       card(report, 'h2', () => this.hide((one) => one === report)));
     const section = element('section', { className: 'cards' }, ...cards);
