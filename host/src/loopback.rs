@@ -30,53 +30,61 @@ pub(crate) fn is_authority(authority: &[u8]) -> bool {
     host == "localhost" || host.strip_suffix(".localhost").is_some_and(is_below)
 }
 
+/// Names of this machine for itself.
+#[cfg(test)]
+pub(crate) const LOOPBACK_NAMES: [&str; 10] = [
+    "localhost",
+    "LocalHost:8000",
+    "localhost:",
+    "127.0.0.1",
+    "127.8.8.8:8000",
+    "[::1]",
+    "[::1]:8000",
+    "[::ffff:127.0.0.1]:80",
+    "blog.localhost:8000",
+    "a.b-c.localhost",
+];
+
+/// Names of other machines, among them those that can be made to resolve to this one.
+#[cfg(test)]
+pub(crate) const OTHER_NAMES: [&str; 21] = [
+    "",
+    "evil.example",
+    "evil.example:8000",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "evillocalhost",
+    ".localhost",
+    "evil@.localhost",
+    "localhost:9000@evil.example",
+    "evil.example@localhost",
+    "10.0.0.1",
+    "0.0.0.0:9000",
+    "[::]",
+    "[::1",
+    "[::1].evil.example",
+    "[::1]80",
+    "localhost:80:80",
+    "localhost:x",
+    "localhost:+1",
+    "localhost:65536",
+    "\u{a0}localhost",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_of_the_loopback_interface_are_known() {
-        for authority in [
-            "localhost",
-            "LocalHost:8000",
-            "localhost:",
-            "127.0.0.1",
-            "127.8.8.8:8000",
-            "[::1]",
-            "[::1]:8000",
-            "[::ffff:127.0.0.1]:80",
-            "blog.localhost:8000",
-            "a.b-c.localhost",
-        ] {
+        for authority in LOOPBACK_NAMES {
             assert!(is_authority(authority.as_bytes()), "{authority}");
         }
     }
 
     #[test]
     fn other_names_are_not() {
-        for authority in [
-            "",
-            "evil.example",
-            "evil.example:8000",
-            "localhost.evil.example",
-            "127.0.0.1.evil.example",
-            "evillocalhost",
-            ".localhost",
-            "evil@.localhost",
-            "localhost:9000@evil.example",
-            "evil.example@localhost",
-            "10.0.0.1",
-            "0.0.0.0:9000",
-            "[::]",
-            "[::1",
-            "[::1].evil.example",
-            "[::1]80",
-            "localhost:80:80",
-            "localhost:x",
-            "localhost:+1",
-            "localhost:65536",
-            "\u{a0}localhost",
-        ] {
+        for authority in OTHER_NAMES {
             assert!(!is_authority(authority.as_bytes()), "{authority}");
         }
         assert!(!is_authority(b"\xfflocalhost"));

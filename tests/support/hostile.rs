@@ -5,6 +5,9 @@ use super::generator::binary::{
     COMPONENT_TYPE, CUSTOM, Command, END, code, name, nested_component_types, nested_components,
     number, section, vector,
 };
+use super::generator::opcodes::{
+    BLOCK, CALL, DROP, I32, I32_ADD, I32_CONST, LOCAL_GET, LOCAL_SET, LOOP, NO_RESULT,
+};
 
 /// A file and its name.
 #[derive(Clone, Debug)]
@@ -13,19 +16,8 @@ pub(crate) struct Hostile {
     pub(crate) bytes: Vec<u8>,
 }
 
-const I32: u8 = 0x7f;
-
-// Instructions.
-const LOOP: u8 = 0x03;
-const BLOCK: u8 = 0x02;
+/// The instruction that branches if a condition holds.
 const BR_IF: u8 = 0x0d;
-const CALL: u8 = 0x10;
-const DROP: u8 = 0x1a;
-const LOCAL_GET: u8 = 0x20;
-const LOCAL_SET: u8 = 0x21;
-const I32_CONST: u8 = 0x41;
-const I32_ADD: u8 = 0x6a;
-const NO_RESULT: u8 = 0x40;
 
 /// Returns one file of each kind.
 pub(crate) fn all() -> Vec<Hostile> {

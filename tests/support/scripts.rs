@@ -153,6 +153,33 @@ pub(crate) fn until_status(server: &Server, path: &str, status: u16) {
     });
 }
 
+/// Requests a path twice, and checks the words of both responses: the first `own_count` of the
+/// `count` words differ, and the others are equal. Returns the words of the first response.
+#[track_caller]
+pub(crate) fn expect_own_words(
+    server: &Server,
+    path: &str,
+    own_count: usize,
+    count: usize,
+) -> Vec<String> {
+    let words = || {
+        let response = server.get(path);
+        let words = response.text().split_whitespace().map(str::to_owned);
+        words.collect::<Vec<_>>()
+    };
+    let (one, other) = (words(), words());
+    assert_eq!(
+        (one.len(), other.len()),
+        (count, count),
+        "{one:?} {other:?}"
+    );
+    for (place, (word, also)) in one.iter().zip(&other).enumerate() {
+        let is_own = place < own_count;
+        assert_eq!(word != also, is_own, "{place}: {one:?} {other:?}");
+    }
+    one
+}
+
 pub(crate) fn component(name: &str) -> PathBuf {
     let guests = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../guests");
     let folder = if name.starts_with("python-") {

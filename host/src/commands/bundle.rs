@@ -6,15 +6,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
+use super::error_log;
 use super::projects;
 use super::site::check_folders;
 use crate::bundle::{Archive, Collected, Collection, Output, Program, own_program};
 use crate::cli;
 use crate::config::{Config, ResolvedConfig};
-use crate::log::{self, Log};
 use crate::printable;
 use crate::reload;
-use crate::terminal;
 
 /// The extension of bundles.
 const EXTENSION: &str = "wasgi";
@@ -80,12 +79,7 @@ fn make(arguments: &cli::Bundle) -> anyhow::Result<()> {
              which is a site by itself"
         );
     }
-    let errors = Log::start("error", std::io::stderr(), &config.log)?;
-    log::install(
-        errors.clone(),
-        log::LEVEL,
-        terminal::has_colours(&std::io::stderr()),
-    );
+    let errors = error_log::start(config)?;
     let checked = check_folders(config, &overlaps);
     errors.flush();
     checked?;

@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use super::error_log;
 use crate::check::{self, Report};
 use crate::cli;
 use crate::drive::Driver;
 use crate::engine::Engine;
-use crate::log::{self, Log};
 use crate::printable;
 use crate::terminal::{self, Style};
 
@@ -25,16 +25,10 @@ const STYLES: [(&str, Style); 2] = [("error", Style::RED), ("warning", Style::YE
 /// Fails if the configuration is invalid, or if the system cannot create threads.
 pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
     let config = arguments.trial.load()?.config;
-    let errors = Log::start("error", std::io::stderr(), &config.log)?;
-    if arguments.log {
-        log::install(
-            errors.clone(),
-            log::LEVEL,
-            terminal::has_colours(&std::io::stderr()),
-        );
-    } else {
-        log::install_denials(errors.clone(), terminal::has_colours(&std::io::stderr()));
-    }
+    let errors = match arguments.log {
+        true => error_log::start(&config)?,
+        false => error_log::start_for_denials(&config)?,
+    };
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
         .with_runtime(config.site.runtime().as_deref())
         .with_store(config.store());

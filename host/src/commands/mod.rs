@@ -10,6 +10,7 @@ mod confinement;
 mod deps;
 mod dev;
 mod doctor;
+mod error_log;
 mod events;
 mod hosts;
 mod inspector;

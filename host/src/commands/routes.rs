@@ -3,19 +3,18 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use super::error_log;
 use super::hosts;
 use super::site::{check_folders, route_table, warn_of_unknown_handlers};
 use crate::cli;
 use crate::engine::Engine;
 use crate::grants;
 use crate::host_name;
-use crate::log::{self, Log};
 use crate::policy::Budget;
 use crate::policy::Handlers;
 use crate::printable;
 use crate::registry::RouteTable;
 use crate::reload;
-use crate::terminal;
 
 /// Runs `wasgi routes`: prints the routes that `wasgi serve` would serve. Returns exit code 1 if
 /// there are problems.
@@ -27,12 +26,7 @@ pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
     let (resolved, overlaps) = arguments.site.load()?;
     let config = resolved.config;
     let site = &config.site;
-    let errors = Log::start("error", std::io::stderr(), &config.log)?;
-    log::install(
-        errors.clone(),
-        log::LEVEL,
-        terminal::has_colours(&std::io::stderr()),
-    );
+    let errors = error_log::start(&config)?;
     check_folders(&config, &overlaps)?;
     let engine = Engine::new(&Budget::default(), &config.compile, site.code_cache())?
         .with_runtime(site.runtime().as_deref());

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
+use super::error_log;
 use super::projects::find_or_build;
 use crate::check;
 use crate::cli;
@@ -14,8 +15,6 @@ use crate::dev;
 use crate::drive::{Client, Driver, Ended, Framing, Mount, Request, Stays};
 use crate::engine::Engine;
 use crate::http1::Finish;
-use crate::log::{self, Log};
-use crate::terminal;
 
 /// The size of one piece of a request's body, in bytes.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -32,12 +31,7 @@ const FIRST_FAILURE: u16 = 500;
 /// Fails if the handler does not exist or does not load, or if the request is invalid.
 pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
     let config = arguments.trial.load()?.config;
-    let errors = Log::start("error", io::stderr(), &config.log)?;
-    log::install(
-        errors.clone(),
-        log::LEVEL,
-        terminal::has_colours(&io::stderr()),
-    );
+    let errors = error_log::start(&config)?;
     let ready = find_or_build(&arguments.handler, &config)?;
     let mount = Mount::for_file(&ready.file, config.site.handlers());
     let request = request(arguments, &mount)?;

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use anyhow::{Context, bail};
 
+use super::error_log;
 use super::projects;
 use crate::check;
 use crate::cli;
@@ -18,7 +19,6 @@ use crate::drive::{Client, Driver, Ended, Mount, Request, Stays};
 use crate::engine::{Engine, Program};
 use crate::http1::Finish;
 use crate::hurl::{self, Outgoing, Response};
-use crate::log::{self, Log};
 use crate::printable;
 use crate::registry::{Registry, Target};
 use crate::regular_file::{self, ReadError};
@@ -53,12 +53,7 @@ const STYLES: [(&str, Style); 2] = [("ok", Style::GREEN), ("fail", Style::RED)];
 /// Fails if there are no test files, or if the configuration is invalid.
 pub fn test(arguments: &cli::Test) -> anyhow::Result<ExitCode> {
     let config = arguments.trial.load()?.config;
-    let errors = Log::start("error", io::stderr(), &config.log)?;
-    log::install(
-        errors.clone(),
-        log::LEVEL,
-        terminal::has_colours(&io::stderr()),
-    );
+    let errors = error_log::start(&config)?;
     let files = test_files(&arguments.files, &arguments.trial.place.site)?;
     let mut sender = Sender::new(&config)?;
     let mut failed_count = 0_usize;

@@ -79,6 +79,7 @@ fn values<'h>(head: &'h RequestHead, name: &'static str) -> impl Iterator<Item =
 mod tests {
     use super::*;
     use crate::http1::Limits;
+    use crate::loopback::{LOOPBACK_NAMES, OTHER_NAMES};
 
     fn checked(method: &str, fields: &[&str]) -> Result<(), Refusal> {
         let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
@@ -91,15 +92,7 @@ mod tests {
 
     #[test]
     fn loopback_names_are_served() {
-        for host in [
-            "localhost",
-            "LocalHost:8000",
-            "127.0.0.1",
-            "127.8.8.8:8000",
-            "[::1]",
-            "[::1]:8000",
-            "blog.localhost:8000",
-        ] {
+        for host in LOOPBACK_NAMES {
             assert_eq!(
                 checked("GET", &[&format!("Host: {host}")]),
                 Ok(()),
@@ -110,22 +103,7 @@ mod tests {
 
     #[test]
     fn a_name_that_was_made_to_resolve_to_this_machine_is_refused() {
-        for host in [
-            "evil.example",
-            "evil.example:8000",
-            "localhost.evil.example",
-            "127.0.0.1.evil.example",
-            "evillocalhost",
-            ".localhost",
-            "10.0.0.1",
-            "0.0.0.0",
-            "[::]",
-            "[::1].evil.example",
-            "localhost:80:80",
-            "localhost:x",
-            "localhost:+1",
-            "",
-        ] {
+        for host in OTHER_NAMES {
             let result = checked("GET", &[&format!("Host: {host}")]);
             assert_eq!(result, Err(Refusal::Host), "{host}");
         }

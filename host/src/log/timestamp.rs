@@ -19,13 +19,7 @@ pub(crate) const SECONDS_BYTES: usize = 20;
 /// Formats a point in time with seconds, in ASCII: `2026-11-29T06:53:18Z`. Does not allocate: the
 /// reactors call this once a second, between requests.
 pub(crate) fn whole_seconds(time: SystemTime) -> [u8; SECONDS_BYTES] {
-    let unix = time
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    let (days, rest) = (unix / DAY_SECONDS, unix % DAY_SECONDS);
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    let ([year, month, day], [hour, minute, second]) = date_and_time(time);
     let mut text = *b"0000-00-00T00:00:00Z";
     write_digits(&mut text[..4], year);
     for (part, number) in [month, day, hour, minute, second].into_iter().enumerate() {
@@ -40,18 +34,20 @@ pub(crate) fn apache(time: SystemTime) -> String {
     const MONTHS: [&str; 12] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ];
-    let unix = time
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    let (days, rest) = (unix / DAY_SECONDS, unix % DAY_SECONDS);
-    let (year, month, day) = date(days);
+    let ([year, month, day], [hour, minute, second]) = date_and_time(time);
     let month = usize::try_from(month - 1)
         .ok()
         .and_then(|index| MONTHS.get(index));
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
     let month = month.copied().unwrap_or_default();
     format!("{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000")
+}
+
+/// Returns the year, month and day, and the hour, minute and second of a point in time.
+fn date_and_time(time: SystemTime) -> ([u64; 3], [u64; 3]) {
+    let unix = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, rest) = (unix.as_secs() / DAY_SECONDS, unix.as_secs() % DAY_SECONDS);
+    let (year, month, day) = date(days);
+    ([year, month, day], [rest / 3600, rest / 60 % 60, rest % 60])
 }
 
 /// Fills a text with the last digits of a number.

@@ -43,11 +43,8 @@ const fn word(
     cell: fn(&Row) -> String,
 ) -> Column {
     Column {
-        title,
-        width,
         is_right: false,
-        importance,
-        cell,
+        ..number(title, width, importance, cell)
     }
 }
 

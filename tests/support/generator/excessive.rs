@@ -6,27 +6,12 @@ use super::binary::{
     IMPORTS, INSTANCE_TYPE, MEMORIES, MODULE, Numbers, TABLES, TYPES, code, name,
     nested_component_types, nested_components, number, repeated, section,
 };
+use super::opcodes::{
+    BLOCK, BR_TABLE, CALL, DROP, F64, I32, I32_ADD, I32_CONST, I64, IF, LOCAL_GET, LOCAL_SET, LOOP,
+    NO_RESULT, UNREACHABLE, V128,
+};
 
-// Value types.
-const I32: u8 = 0x7f;
-const I64: u8 = 0x7e;
-const F64: u8 = 0x7c;
-const V128: u8 = 0x7b;
 const VALUE_TYPES: [u8; 4] = [I32, I64, F64, V128];
-
-// Instructions.
-const BLOCK: u8 = 0x02;
-const LOOP: u8 = 0x03;
-const IF: u8 = 0x04;
-const BR_TABLE: u8 = 0x0e;
-const CALL: u8 = 0x10;
-const DROP: u8 = 0x1a;
-const LOCAL_GET: u8 = 0x20;
-const LOCAL_SET: u8 = 0x21;
-const I32_CONST: u8 = 0x41;
-const I32_ADD: u8 = 0x6a;
-const UNREACHABLE: u8 = 0x00;
-const NO_RESULT: u8 = 0x40;
 
 /// Component types, nested.
 pub(super) fn types_nested(numbers: &mut Numbers) -> Vec<u8> {

@@ -7,6 +7,7 @@
 pub(crate) mod binary;
 mod damaged;
 mod excessive;
+pub(crate) mod opcodes;
 mod text;
 
 use binary::Numbers;

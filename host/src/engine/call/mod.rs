@@ -219,6 +219,13 @@ impl Request {
             .ok_or_else(|| Failure::NoDescriptor(limits.to_string()))
     }
 
+    /// Reserves the memory and the descriptors of an instance.
+    fn reserve(&self, code: &Code) -> Result<(Reservation, Vec<DescriptorPermit>), Finished> {
+        let reservation = code.reserve().map_err(Finished::turned_away)?;
+        let folders = self.take_folders(code).map_err(Finished::failed)?;
+        Ok((reservation, folders))
+    }
+
     fn into_state(
         self,
         code: &Code,
@@ -276,13 +283,9 @@ async fn run_on(code: Arc<Code>, request: Request, reuse: u32) -> Finished {
             (warm.store, Ok(warm.instance), warm.served)
         }
         None => {
-            let reservation = match code.reserve() {
-                Ok(reservation) => reservation,
-                Err(short) => return Finished::turned_away(short),
-            };
-            let folders = match request.take_folders(&code) {
-                Ok(folders) => folders,
-                Err(failure) => return Finished::failed(failure),
+            let (reservation, folders) = match request.reserve(&code) {
+                Ok(reserved) => reserved,
+                Err(finished) => return finished,
             };
             let waiting = request.instance_span();
             let (pre, permit) = code.place_to_stay().await;
@@ -364,13 +367,9 @@ async fn run(code: Arc<Code>, request: Request) -> Finished {
         Ok(lock) => lock,
         Err(failure) => return Finished::failed(failure),
     };
-    let reservation = match code.reserve() {
-        Ok(reservation) => reservation,
-        Err(short) => return Finished::turned_away(short),
-    };
-    let folders = match request.take_folders(&code) {
-        Ok(folders) => folders,
-        Err(failure) => return Finished::failed(failure),
+    let (reservation, folders) = match request.reserve(&code) {
+        Ok(reserved) => reserved,
+        Err(finished) => return finished,
     };
     let waiting = request.instance_span();
     let (pre, permit) = code.place().await;

@@ -30,6 +30,16 @@ fn push(queue: &mut Queue, source: &Source, count: usize, now: Instant) -> usize
         .count()
 }
 
+/// Creates a queue whose limits accept one line, and drop two others of the output `a`.
+fn with_two_dropped_lines(now: Instant) -> Queue {
+    let mut queue = Queue::new(Limits {
+        burst_bytes: LINE.len(),
+        ..limits()
+    });
+    push(&mut queue, &output("a"), 3, now);
+    queue
+}
+
 #[test]
 fn one_that_logs_without_end_takes_a_third_and_loses_its_own_lines() {
     let now = Instant::now();
@@ -112,12 +122,7 @@ fn a_handler_is_limited_to_its_rate_and_its_burst() {
 #[test]
 fn dropped_lines_are_reported_once_per_interval_and_at_the_end() {
     let now = Instant::now();
-    let limits = Limits {
-        burst_bytes: LINE.len(),
-        ..limits()
-    };
-    let mut queue = Queue::new(limits);
-    push(&mut queue, &output("a"), 3, now);
+    let mut queue = with_two_dropped_lines(now);
     assert_eq!(queue.next_report(), Some(now + REPORT_INTERVAL));
     assert!(reports(&mut queue, now, false).is_empty(), "too early");
     let at_end = reports(&mut queue, now, true);
@@ -147,12 +152,7 @@ fn lines_that_an_output_did_not_accept_are_reported_as_lost() {
 #[test]
 fn a_report_that_was_not_written_is_repeated() {
     let now = Instant::now();
-    let limits = Limits {
-        burst_bytes: LINE.len(),
-        ..limits()
-    };
-    let mut queue = Queue::new(limits);
-    push(&mut queue, &output("a"), 3, now);
+    let mut queue = with_two_dropped_lines(now);
     let batch = queue.take(now, true, |report| format!("{report}\n"));
     assert!(batch.text.starts_with(b"a: 2 lines (82 B) dropped"));
     queue.finish(&batch, 0, now);

@@ -46,12 +46,17 @@ impl Load for Keeper {
     }
 }
 
-fn start(site: &Site, loader: &Arc<Keeper>) -> (Reload, Arc<Published<Registry<Program>>>) {
+/// Starts to reload a site whose handler `hello` is at its first version, and waits until that is
+/// served.
+fn serve(loader: &Arc<Keeper>) -> (Site, Reload, Arc<Published<Registry<Program>>>) {
+    let site = Site::new();
+    site.write("handlers/hello.wasm", "one.");
     let scan = list(&site.handlers(), None);
     let shared = Arc::new(Published::new(scan.registry()));
     let options = ReloadOptions::default();
     let reload = Reload::start(scan, None, loader.clone(), shared.clone(), options);
-    (reload.expect("a thread"), shared)
+    eventually("it is served", || is_served(&shared, "one."));
+    (site, reload.expect("a thread"), shared)
 }
 
 fn is_served(shared: &Published<Registry<Program>>, text: &str) -> bool {
@@ -60,51 +65,45 @@ fn is_served(shared: &Published<Registry<Program>>, text: &str) -> bool {
     hello.is_some_and(|hello| hello.program.text == text)
 }
 
-#[test]
-fn a_program_is_served_before_what_was_left_for_later_is_done_and_renewed_after() {
-    let site = Site::new();
-    site.write("handlers/hello.wasm", "one.");
-    let loader = Arc::new(Keeper::default());
-    let gate = loader.gate.lock().expect("no panic");
-    let (reload, shared) = start(&site, &loader);
-    eventually("it is served", || is_served(&shared, "one."));
-    assert!(!loader.has_kept.load(Ordering::Relaxed));
-    drop(gate);
-    eventually("it is renewed", || is_served(&shared, "recalled."));
+/// Waits until a program is renewed, and checks that its version is that of `content`.
+#[track_caller]
+fn expect_renewal(shared: &Published<Registry<Program>>, content: &[u8]) {
+    eventually("it is renewed", || is_served(shared, "recalled."));
     let registry = shared.current();
     let hello = registry.handler("hello").expect("it is there");
-    assert_eq!(hello.version, Version::from_content(b"one."));
+    assert_eq!(hello.version, Version::from_content(content));
+}
+
+#[test]
+fn a_program_is_served_before_what_was_left_for_later_is_done_and_renewed_after() {
+    let loader = Arc::new(Keeper::default());
+    let gate = loader.gate.lock().expect("no panic");
+    let (_site, reload, shared) = serve(&loader);
+    assert!(!loader.has_kept.load(Ordering::Relaxed));
+    drop(gate);
+    expect_renewal(&shared, b"one.");
     drop(reload);
 }
 
 #[test]
 fn a_version_that_was_replaced_meanwhile_is_not_renewed() {
-    let site = Site::new();
-    site.write("handlers/hello.wasm", "one.");
     let loader = Arc::new(Keeper::default());
     let gate = loader.gate.lock().expect("no panic");
-    let (reload, shared) = start(&site, &loader);
-    eventually("it is served", || is_served(&shared, "one."));
+    let (site, reload, shared) = serve(&loader);
     site.replace("handlers/hello.wasm", "two.");
     eventually("the next is served", || is_served(&shared, "two."));
     drop(gate);
-    eventually("the next is renewed", || is_served(&shared, "recalled."));
-    let registry = shared.current();
-    let hello = registry.handler("hello").expect("it is there");
-    assert_eq!(hello.version, Version::from_content(b"two."));
+    expect_renewal(&shared, b"two.");
     drop(reload);
 }
 
 #[test]
 fn work_that_panics_costs_its_renewal_and_nothing_else() {
-    let site = Site::new();
-    site.write("handlers/hello.wasm", "one.");
     let loader = Arc::new(Keeper {
         panics: true,
         ..Keeper::default()
     });
-    let (reload, shared) = start(&site, &loader);
-    eventually("it is served", || is_served(&shared, "one."));
+    let (site, reload, shared) = serve(&loader);
     site.replace("handlers/hello.wasm", "two.");
     eventually("the next is served", || is_served(&shared, "two."));
     drop(reload);
@@ -112,12 +111,9 @@ fn work_that_panics_costs_its_renewal_and_nothing_else() {
 
 #[test]
 fn a_stop_waits_for_what_was_left_for_later() {
-    let site = Site::new();
-    site.write("handlers/hello.wasm", "one.");
     let loader = Arc::new(Keeper::default());
     let gate = loader.gate.lock().expect("no panic");
-    let (reload, shared) = start(&site, &loader);
-    eventually("it is served", || is_served(&shared, "one."));
+    let (_site, reload, _shared) = serve(&loader);
     thread::scope(|scope| {
         let stops = scope.spawn(|| drop(reload));
         drop(gate);
@@ -128,12 +124,9 @@ fn a_stop_waits_for_what_was_left_for_later() {
 
 #[test]
 fn a_stop_at_once_does_not_wait() {
-    let site = Site::new();
-    site.write("handlers/hello.wasm", "one.");
     let loader = Arc::new(Keeper::default());
     let gate = loader.gate.lock().expect("no panic");
-    let (reload, shared) = start(&site, &loader);
-    eventually("it is served", || is_served(&shared, "one."));
+    let (_site, reload, _shared) = serve(&loader);
     reload.hurry();
     let begun = Instant::now();
     drop(reload);
