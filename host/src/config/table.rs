@@ -1,11 +1,12 @@
-//! All keys of `wasgi.toml`, in the order in which they are printed. The files below have those of a
-//! few sections each.
+//! All keys of `wasgi.toml`, in the order in which they are printed. The files below have those of
+//! a few sections each.
 //!
 //! A new key is a field in the section's struct, with its default value, and a row in such a file:
 //! the name, the bounds, whether a change needs a restart, the flag, and the line in
 //! `docs/configuration.md`, which a test compares (`UPDATE_DOCS=1 cargo test -p wasgi --lib config`
 //! writes it).
 
+mod at;
 mod bounds;
 mod budget;
 mod handlers;
@@ -21,12 +22,7 @@ pub(super) use handlers::HANDLER_KEYS;
 use super::Config;
 use super::key::{Key, Place, key, place};
 use super::value::Field;
-
-/// A field of the configuration.
-macro_rules! at {
-    ($($field:ident).+) => { place!(Config, $($field).+) };
-}
-use at;
+use at::at;
 
 /// The keys whose values are tables under names of the user's choice.
 const TABLES: &[Key<Config>] = &[

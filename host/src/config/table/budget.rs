@@ -1,8 +1,11 @@
 //! The keys of `[compile]` and `[budget]`: what compiling a handler and a request may use.
 
+use super::super::Config;
 use super::super::key::FlagKind::*;
+use super::super::key::{Key, Place, key, place};
+use super::super::value::Field;
+use super::at::at;
 use super::bounds::{GIB, KIB, MANY, MIB};
-use super::{Config, Field, Key, Place, at, key, place};
 use crate::units::size;
 
 pub(super) const BUDGET_KEYS: &[Key<Config>] = &[

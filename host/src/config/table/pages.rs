@@ -1,7 +1,10 @@
 //! The keys of `[pages]`, `[security]` and `[compress]`: how pages are sent.
 
+use super::super::Config;
+use super::super::key::{Key, Place, key, place};
+use super::super::value::Field;
+use super::at::at;
 use super::bounds::GIB;
-use super::{Config, Field, Key, Place, at, key, place};
 
 pub(super) const PAGE_KEYS: &[Key<Config>] = &[
     key("pages.cache", at!(pages.cache_bytes))

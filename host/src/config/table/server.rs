@@ -1,7 +1,10 @@
 //! The keys of `[server]` and `[admin]`.
 
+use super::super::Config;
 use super::super::key::FlagKind::*;
-use super::{Config, Field, Key, Place, at, key, place};
+use super::super::key::{Key, Place, key, place};
+use super::super::value::Field;
+use super::at::at;
 
 pub(super) const SERVER_KEYS: &[Key<Config>] = &[
     key("server.addr", at!(server.addr))

@@ -1,8 +1,11 @@
 //! The keys of `[site]` and `[bundle]`: what is served.
 
+use super::super::Config;
 use super::super::key::FlagKind::*;
+use super::super::key::{Key, Place, key, place};
+use super::super::value::Field;
+use super::at::at;
 use super::bounds::MIB;
-use super::{Config, Field, Key, Place, at, key, place};
 use crate::units::size;
 
 pub(super) const SITE_KEYS: &[Key<Config>] = &[

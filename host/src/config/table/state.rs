@@ -1,7 +1,10 @@
 //! The keys of `[state]`.
 
+use super::super::Config;
+use super::super::key::{Key, Place, key, place};
+use super::super::value::Field;
+use super::at::at;
 use super::bounds::KIB;
-use super::{Config, Field, Key, Place, at, key, place};
 use crate::state::{MAX_BATCH_BYTES, MAX_KEY_BYTES};
 use crate::units::size;
 

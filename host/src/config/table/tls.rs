@@ -1,7 +1,10 @@
 //! The keys of `[tls]` and `[proxy]`: between the server and its clients.
 
+use super::super::Config;
 use super::super::key::FlagKind::*;
-use super::{Config, Field, Key, Place, at, key, place};
+use super::super::key::{Key, Place, key, place};
+use super::super::value::Field;
+use super::at::at;
 
 pub(super) const TLS_KEYS: &[Key<Config>] = &[
     key("tls.cert", at!(tls.cert))

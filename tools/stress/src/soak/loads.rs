@@ -50,8 +50,9 @@ enum Expected {
     Version,
 }
 
-/// The kinds of requests: about two hundred per second, which are a small part of what one processor
-/// can serve. So their latency shows how long they are delayed, and not how long their queue is.
+/// The kinds of requests: about two hundred per second, which are a small part of what one
+/// processor can serve. So their latency shows how long they are delayed, and not how long their
+/// queue is.
 const KINDS: [Kind; 8] = [
     Kind::new("page", PAGE, 20, Expected::Exact(PAGE_TEXT)),
     Kind::new(
