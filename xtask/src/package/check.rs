@@ -1,21 +1,20 @@
-//! Checks the packages in new systems: of Debian 12 for the Debian package, and of another release
-//! for the archive. Needs root and debootstrap, which downloads the systems.
-//!
-//! Commands run in a new mount namespace, so nothing stays mounted. The network is the host's: the
-//! server listens on a free port of a loopback address.
+//! Checks the packages in new systems: of Debian 12 for the Debian package, and of another release,
+//! or of no file at all for a static program, for the archive. Needs root and debootstrap, which
+//! downloads the systems.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use builder::Workspace;
 use processes::{run, step, text_of};
 
-use super::Packages;
+use super::files::Packages;
+use super::system::{SERVED, Server, System};
+use super::{image, unit};
 
 /// The release for which the package is built.
 const DEBIAN: &str = "bookworm";
@@ -23,22 +22,19 @@ const DEBIAN: &str = "bookworm";
 /// Another release, with a later libc.
 const OTHER: &str = "trixie";
 
-/// The line with which the server says that it is complete.
-const COMPLETE: &str = "all handlers are loaded";
+/// The site and the configuration of the package.
+const SITE: &str = "var/lib/wasgi/site";
+const CONFIG: &str = "etc/wasgi/wasgi.toml";
 
-/// What dpkg itself changes, and what only other programs write.
-const NOT_OURS: [&str; 6] = [
-    "/var/lib/dpkg",
-    "/var/log",
-    "/var/cache/ldconfig",
-    "/proc",
-    "/etc/.pwd.lock",
-    "/run",
-];
+/// The file with the server's process ID.
+const PID: &str = "run/wasgi/wasgi.pid";
 
-/// The script of the handler in the check.
-const HANDLER: &str = "def application(environ, start_response):\n    \
-                       start_response(\"200 OK\", [])\n    return [b\"from python\"]\n";
+/// The configuration of an administrator.
+const OWN_CONFIG: &str = "[server]\nserver-field = false\npid-file = \"/run/wasgi/wasgi.pid\"\n\
+                          [state]\nfolder = \"/var/lib/wasgi/state\"\n";
+
+/// The key with which a server refuses to be upgraded.
+const CONFINED: &str = "[server]\nconfine = \"best-effort\"\n";
 
 /// Installs, uses, upgrades, removes and purges the package, and uses the archive.
 ///
@@ -46,234 +42,184 @@ const HANDLER: &str = "def application(environ, start_response):\n    \
 ///
 /// Fails if anything doesn't work, or if something is left.
 pub(super) fn check(workspace: &Workspace, packages: &Packages, next: Option<&Path>) -> Result<()> {
-    if let (Some(deb), Some(next)) = (&packages.deb, next) {
-        let system = System::new(workspace, DEBIAN)?;
-        check_deb(&system, deb, next)?;
+    ensure!(
+        text_of(Command::new("id").arg("-u"))?.trim() == "0",
+        "--check makes new systems, for which it must run as root"
+    );
+    let (Some(deb), Some(next)) = (&packages.deb, next) else {
+        check_archive(&System::empty(workspace)?, &packages.archive)?;
+        return image::check(workspace);
+    };
+    lint(deb)?;
+    check_deb(&System::debian(workspace, DEBIAN)?, deb, next)?;
+    check_archive(&System::debian(workspace, OTHER)?, &packages.archive)
+}
+
+/// Runs Debian's own checks of packages, if they are installed.
+fn lint(deb: &Path) -> Result<()> {
+    if Command::new("lintian").arg("--version").output().is_err() {
+        step("SKIPPED: lintian (apt-get install lintian)");
+        return Ok(());
     }
-    let system = System::new(workspace, OTHER)?;
-    check_archive(&system, &packages.archive)
+    step("lintian");
+    run(Command::new("lintian")
+        .args(["--allow-root", "--fail-on", "error"])
+        .arg(deb))
 }
 
 fn check_deb(system: &System, deb: &Path, next: &Path) -> Result<()> {
+    unit::stand_in(system)?;
     let before = system.files()?;
     let users = system.read("etc/passwd")?;
-    step("installed");
-    system.install(deb)?;
-    ensure!(system.read("etc/passwd")?.contains("\nwasgi:"), "no user");
-    system.write("var/lib/wasgi/site/handlers/hello.py", HANDLER)?;
-    system.expect_site()?;
-    for file in [
-        "usr/share/man/man1/wasgi.1.gz",
-        "usr/share/doc/wasgi/copyright",
-    ] {
-        ensure!(system.path(file).is_file(), "no {file}");
-    }
-    step("upgraded");
-    let config = "[server]\nserver-field = false\n[state]\nfolder = \"/var/lib/wasgi/state\"\n";
-    system.write("etc/wasgi/wasgi.toml", config)?;
-    system.install(next)?;
-    ensure!(
-        system.read("etc/wasgi/wasgi.toml")? == config,
-        "the upgrade has changed the configuration"
-    );
-    system.expect_site()?;
+    check_installation(system, deb)?;
+    check_upgrade(system, next)?;
+    check_restarts(system, next)?;
     step("removed");
     system.run(&["dpkg", "--remove", "wasgi"])?;
+    expect_call(system, "stop", true)?;
     ensure!(
         !system.path("usr/bin/wasgi").exists(),
         "the program is left"
     );
     ensure!(
-        system.path("etc/wasgi/wasgi.toml").is_file()
-            && system.path("var/lib/wasgi/site/html/index.html").is_file(),
+        system.path(CONFIG).is_file() && system.path(SITE).join("html/index.html").is_file(),
         "the configuration or the site is gone before a purge"
     );
     step("purged");
     system.run(&["dpkg", "--purge", "wasgi"])?;
-    let left: Vec<String> = system.files()?.difference(&before).cloned().collect();
-    ensure!(left.is_empty(), "left after the purge: {}", left.join(", "));
+    let after = system.files()?;
+    let changed: Vec<&String> = after.symmetric_difference(&before).collect();
+    ensure!(
+        changed.is_empty(),
+        "changed after the purge: {}",
+        changed
+            .iter()
+            .map(|name| name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
     ensure!(system.read("etc/passwd")? == users, "the user is left");
+    step(format!("the same {} files as before", after.len()));
     Ok(())
+}
+
+fn check_installation(system: &System, deb: &Path) -> Result<()> {
+    step("installed");
+    install(system, deb)?;
+    expect_call(system, "restart", true)?;
+    ensure!(system.read("etc/passwd")?.contains("\nwasgi:"), "no user");
+    for file in [
+        "usr/share/man/man1/wasgi.1.gz",
+        "usr/share/doc/wasgi/copyright",
+        "etc/systemd/system/multi-user.target.wants/wasgi.service",
+    ] {
+        ensure!(system.path(file).symlink_metadata().is_ok(), "no {file}");
+    }
+    system.write_handler(SITE)
+}
+
+/// Upgrades a server that serves: no request fails, and the administrator's configuration stays.
+fn check_upgrade(system: &System, next: &Path) -> Result<()> {
+    system.write(CONFIG, OWN_CONFIG)?;
+    let server = unit::start(system)?;
+    server.expect_site()?;
+    let old = system.read(PID)?;
+    step("upgraded");
+    let requests = under_load(&server, || install(system, next))?;
+    expect_call(system, "restart", false)?;
+    let new = system.read(PID)?;
+    ensure!(new != old, "process {old} has not been replaced");
+    step(format!(
+        "{requests} requests during the upgrade, of which none failed"
+    ));
+    server.expect_site()?;
+    ensure!(
+        system.read(CONFIG)? == OWN_CONFIG,
+        "the upgrade has changed the configuration"
+    );
+    kill(system)
+}
+
+/// Upgrades where a server can't be replaced: where it refuses, and where the unit has changed; and
+/// where a restart would end a server, because its configuration has become invalid.
+fn check_restarts(system: &System, next: &Path) -> Result<()> {
+    step("restarted, where the server refuses");
+    let refuses = format!("{CONFINED}{}", OWN_CONFIG.trim_start_matches("[server]\n"));
+    system.write(CONFIG, &refuses)?;
+    unit::start(system)?.expect_site()?;
+    install(system, next)?;
+    expect_call(system, "restart", true)?;
+    step("not restarted, where the configuration is invalid");
+    system.write(CONFIG, "[sever]\n")?;
+    install(system, next)?;
+    expect_call(system, "restart", false)?;
+    kill(system)?;
+    step("restarted, where the unit has changed");
+    system.write(CONFIG, OWN_CONFIG)?;
+    unit::start(system)?;
+    let changed = system.read(unit::FILES[0])? + "# Another version.\n";
+    system.write(unit::FILES[0], &changed)?;
+    install(system, next)?;
+    expect_call(system, "restart", true)?;
+    kill(system)
+}
+
+/// Ends the server.
+fn kill(system: &System) -> Result<()> {
+    let script = format!("kill -KILL {}", system.read(PID)?.trim());
+    system.run(&["sh", "-c", &script])
+}
+
+/// Installs a package as an administrator does who keeps the configuration.
+fn install(system: &System, deb: &Path) -> Result<()> {
+    fs::copy(deb, system.path("tmp/wasgi.deb"))?;
+    system.run(&["dpkg", "--force-confold", "--install", "/tmp/wasgi.deb"])?;
+    Ok(fs::remove_file(system.path("tmp/wasgi.deb"))?)
+}
+
+/// Checks whether the scripts have called `systemctl` with this action since the last check.
+fn expect_call(system: &System, action: &str, expected: bool) -> Result<()> {
+    let calls = unit::calls(system)?;
+    let mut words = calls.split_whitespace();
+    let is_called = words.any(|word| word == action);
+    ensure!(
+        is_called == expected,
+        "{action} must be called: {expected}; the calls of systemctl:\n{calls}"
+    );
+    Ok(())
+}
+
+/// Sends requests one after the other until `change` ends. Returns how many.
+fn under_load(server: &Server, change: impl FnOnce() -> Result<()>) -> Result<u64> {
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let requests = scope.spawn(|| {
+            let mut count = 0;
+            while !is_done.load(Ordering::Relaxed) {
+                for (path, text) in SERVED {
+                    server.expect(path, text)?;
+                    count += 1;
+                }
+            }
+            Ok(count)
+        });
+        let changed = change();
+        is_done.store(true, Ordering::Relaxed);
+        let count = requests.join().unwrap_or_else(|_| Ok(0));
+        changed?;
+        count
+    })
 }
 
 fn check_archive(system: &System, archive: &Path) -> Result<()> {
     step("unpacked");
-    let folder = system.path("opt");
     run(Command::new("tar")
         .args(["--strip-components=1", "-C"])
-        .arg(&folder)
+        .arg(system.path("opt"))
         .arg("-xf")
         .arg(archive))?;
-    system.write("srv/site/html/index.html", "wasgi serves this page")?;
-    system.write("srv/site/handlers/hello.py", HANDLER)?;
-    let server = system.serve(&[
-        "env",
-        "HOME=/root",
-        "/opt/bin/wasgi",
-        "serve",
-        "/srv/site",
-        "--addr",
-        "127.0.0.1:0",
-    ])?;
-    server.expect_site()
-}
-
-/// A new system in a folder, which is removed when this is dropped.
-struct System(tempfile::TempDir);
-
-impl System {
-    /// Copies a release of Debian, which is downloaded once.
-    fn new(workspace: &Workspace, release: &str) -> Result<Self> {
-        ensure!(
-            text_of(Command::new("id").arg("-u"))?.trim() == "0",
-            "--check makes new systems, for which it must run as root"
-        );
-        let base = workspace.target.join("package").join(release);
-        if !base.join("usr/bin/dpkg").is_file() {
-            step(format!("debootstrap {release}"));
-            // With debootstrap's keys of the archive, which know a release by its symbolic name.
-            run(Command::new("debootstrap")
-                .args(["--variant=minbase", release])
-                .arg(&base))
-            .context("debootstrap is Debian's package of the same name")?;
-        }
-        let folder = tempfile::Builder::new()
-            .prefix(&format!("{release}-"))
-            .tempdir_in(workspace.target.join("package"))?;
-        step(format!("a new system: {release}"));
-        run(Command::new("cp")
-            .args(["-a", "--reflink=auto"])
-            .arg(base.join("."))
-            .arg(folder.path()))?;
-        Ok(Self(folder))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn read(&self, name: &str) -> Result<String> {
-        fs::read_to_string(self.path(name)).with_context(|| format!("can't read /{name}"))
-    }
-
-    fn write(&self, name: &str, text: &str) -> Result<()> {
-        super::write(&self.path(name), text)
-    }
-
-    /// Returns a command in this system, with its own `/proc`.
-    fn command(&self, arguments: &[&str]) -> Command {
-        let script = "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" \"$@\"";
-        let mut command = Command::new("unshare");
-        command
-            .args([
-                "--mount",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "sh",
-                "-c",
-                script,
-            ])
-            .arg(self.0.path())
-            .args(arguments)
-            .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("DEBIAN_FRONTEND", "noninteractive");
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Result<()> {
-        run(&mut self.command(arguments))
-    }
-
-    /// Installs a package as an administrator does who keeps the configuration.
-    fn install(&self, deb: &Path) -> Result<()> {
-        fs::copy(deb, self.path("tmp/wasgi.deb"))?;
-        self.run(&["dpkg", "--force-confold", "--install", "/tmp/wasgi.deb"])?;
-        Ok(fs::remove_file(self.path("tmp/wasgi.deb"))?)
-    }
-
-    /// Returns all files, except for those that dpkg itself changes.
-    fn files(&self) -> Result<BTreeSet<String>> {
-        let listed = text_of(&mut self.command(&["find", "/", "-xdev"]))?;
-        let is_ours = |name: &&str| {
-            let is_below = |folder: &&str| name.starts_with(*folder);
-            !NOT_OURS.iter().any(is_below) && !name.ends_with('-')
-        };
-        Ok(listed.lines().filter(is_ours).map(str::to_owned).collect())
-    }
-
-    /// Serves the package's site as its unit does, and requests a page and a handler.
-    fn expect_site(&self) -> Result<()> {
-        let server = self.serve(&[
-            "setpriv",
-            "--reuid=wasgi",
-            "--regid=wasgi",
-            "--init-groups",
-            "env",
-            "XDG_CACHE_HOME=/var/cache",
-            "/usr/bin/wasgi",
-            "serve",
-            "/var/lib/wasgi/site",
-            "--config",
-            "/etc/wasgi/wasgi.toml",
-            "--code-cache",
-            "/var/cache/wasgi/code",
-            "--addr",
-            "127.0.0.1:0",
-        ])?;
-        server.expect_site()
-    }
-
-    fn serve(&self, arguments: &[&str]) -> Result<Server> {
-        let mut command = self.command(arguments);
-        let mut child = command.stdout(Stdio::piped()).spawn()?;
-        let stdout = child.stdout.take().context("it has an output")?;
-        let mut server = Server {
-            child,
-            addr: String::new(),
-        };
-        for line in BufReader::new(stdout).lines() {
-            let line = line?;
-            if let Some(addr) = line.strip_prefix("listening on http://") {
-                server.addr = addr.trim_end_matches('/').to_owned();
-            }
-            if line.starts_with(COMPLETE) {
-                ensure!(line == COMPLETE, "{line}");
-                return Ok(server);
-            }
-        }
-        bail!("the server ended before it was complete")
-    }
-}
-
-/// A server in a system, which is ended when this is dropped.
-struct Server {
-    child: Child,
-    addr: String,
-}
-
-impl Server {
-    fn expect_site(&self) -> Result<()> {
-        for (path, text) in [("/", "wasgi serves this page"), ("/hello", "from python")] {
-            let mut stream = TcpStream::connect(&self.addr)?;
-            write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
-            let mut response = String::new();
-            stream.read_to_string(&mut response)?;
-            ensure!(
-                response.starts_with("HTTP/1.1 200 ") && response.contains(text),
-                "{path}: {response}"
-            );
-            step(format!("{path} is served"));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Ends the namespace with all of its processes. Fails if they have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    system.write_site("srv/site")?;
+    let mut command = system.command(&["/opt/bin/wasgi", "serve", "/srv/site"]);
+    command.args(["--addr", "127.0.0.1:0"]).env("HOME", "/root");
+    system.serve(&mut command)?.expect_site()
 }
