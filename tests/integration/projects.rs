@@ -57,7 +57,8 @@ pub(crate) fn has_c() -> bool {
     let source = folder.path().join("a.c");
     fs::write(
         &source,
-        "#include <stdio.h>\nint main(void) { return puts(\"\"); }\n",
+        // It needs as much of the libraries as a handler does.
+        "#include <stdio.h>\n#include <stdlib.h>\nint main(void) { return puts(getenv(\"A\")); }\n",
     )
     .expect("written");
     let target = folder.path().join("a.wasm");

