@@ -15,6 +15,7 @@ mod doctor;
 mod flags;
 mod mistakes;
 mod new;
+mod pull;
 mod self_contained;
 mod site;
 mod state;
@@ -41,6 +42,7 @@ pub use deps::Deps;
 pub use dev::Dev;
 pub use doctor::Doctor;
 pub use new::{Language, New};
+pub use pull::Pull;
 pub use site::{Site, SiteArgument, SiteFlag, SourcesSite};
 pub use state::{StateArguments, StateCommand};
 pub use test::Test;
@@ -94,6 +96,8 @@ pub enum Command {
     Build(Build),
     /// Make one file of a site, which `wasgi serve` serves like the site's folder
     Bundle(Bundle),
+    /// Download a handler or a bundle from an OCI registry, and print its reference with its digest
+    Pull(Pull),
     /// Install the packages that applications in folders require, for the sandbox
     Deps(Deps),
     /// Read and change the key-value buckets of handlers, while the server runs or not

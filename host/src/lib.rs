@@ -4,6 +4,7 @@
 //! `docs/ARCHITECTURE.md` is the map of this crate.
 
 mod admin;
+mod base64;
 mod bundle;
 mod cgi;
 mod check;
@@ -30,6 +31,7 @@ mod log;
 mod loopback;
 mod machine;
 mod metrics;
+mod oci;
 mod outbound;
 mod permits;
 pub mod policy;
@@ -51,6 +53,7 @@ mod top;
 mod traces;
 mod transfer;
 mod upgrade;
+mod version_folders;
 
 use wasgi_http1 as http1;
 use wasgi_units as units;

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Test(test) => commands::test(&test),
         Command::Build(build) => commands::build(&build),
         Command::Bundle(bundle) => commands::bundle(&bundle),
+        Command::Pull(pull) => commands::pull(&pull),
         Command::Deps(deps) => commands::deps(&deps),
         Command::State(state) => commands::state(&state),
         Command::Wit(wit) => commands::wit(&wit),

@@ -46,6 +46,7 @@ mod many;
 mod memory;
 mod messages;
 mod metrics;
+mod oci;
 mod outbound;
 mod overlap;
 mod processes;

@@ -13,6 +13,7 @@ pub(crate) mod console;
 pub(crate) mod generator;
 pub(crate) mod guests;
 pub(crate) mod hostile;
+pub(crate) mod oci;
 pub(crate) mod otlp;
 pub(crate) mod output;
 pub(crate) mod process;

@@ -28,6 +28,10 @@ pub(super) fn check(config: &Config) -> Result<(), Complaint> {
     if let Some(Err(error)) = config.bundle.public_key.as_deref().map(PublicKey::parse) {
         return Err(Complaint::new("bundle.public-key", error.to_string()));
     }
+    if let Some(host) = config.oci.wrong_host() {
+        let why = format!("{host:?} is no host, with a port if a reference has one");
+        return Err(Complaint::new("oci.plain-http", why));
+    }
     companions(config)?;
     if config.site.build && config.server.confine != ConfineMode::Off {
         let why = "a confined server can't run compilers (site.build): run `wasgi build` before, \

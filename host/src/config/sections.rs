@@ -1,8 +1,9 @@
 //! The configuration: its sections, each of which the module that uses it defines.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -14,7 +15,7 @@ use crate::file_watch::Stamps;
 use crate::policy::{Budget, Handler, Handlers, Policies};
 use crate::state::Store;
 use crate::{
-    admin, bundle, content, engine, grants, http1, log, machine, server, state, static_files,
+    admin, bundle, content, engine, grants, http1, log, machine, oci, server, state, static_files,
 };
 
 /// The complete configuration.
@@ -24,6 +25,8 @@ pub struct Config {
     pub site: Site,
     /// Where bundles are unpacked, and who must have signed them.
     pub bundle: bundle::BundleOptions,
+    /// Registries of handlers and bundles.
+    pub oci: oci::OciOptions,
     /// The addresses to listen on, and how to serve.
     pub server: server::ServerOptions,
     /// The admin listener.
@@ -78,6 +81,7 @@ impl Config {
     pub fn visit(&mut self, visitor: &mut impl Visit) {
         visitor.section("site", &mut self.site);
         visitor.section("bundle", &mut self.bundle);
+        visitor.section("oci", &mut self.oci);
         visitor.section("server", &mut self.server);
         visitor.section("admin", &mut self.admin);
         visitor.section("limits", &mut self.limits);
@@ -172,12 +176,26 @@ impl Config {
         Store::new(&self.state, self.buckets)
     }
 
+    /// Returns the folder of artifacts from registries.
+    ///
+    /// # Errors
+    ///
+    /// Fails if none is set and the user has no cache folder.
+    pub(crate) fn oci_store(&self) -> anyhow::Result<PathBuf> {
+        let set = self.oci.store.clone();
+        set.or_else(site::default_oci_store).context(
+            "oci.store: neither HOME nor XDG_CACHE_HOME says where the user's cache is: set one of \
+             them, or this key",
+        )
+    }
+
     /// Resolves relative paths against `folder`.
     pub(super) fn start_at(&mut self, folder: &Path) {
         self.site.start_at(folder);
         self.admin.start_at(folder);
         self.hosts.start_at(folder);
         self.bundle.start_at(|path| site::within(folder, path));
+        self.oci.start_at(|path| site::within(folder, path));
         if let Some(state) = &mut self.state.folder {
             *state = site::within(folder, state);
         }

@@ -131,6 +131,12 @@ pub(crate) fn default_bundle_cache() -> Option<PathBuf> {
     Some(user_caches()?.join("wasgi").join("bundles"))
 }
 
+/// Returns the default folder of artifacts from registries. None if the user has no home or cache
+/// folder.
+pub(super) fn default_oci_store() -> Option<PathBuf> {
+    Some(user_caches()?.join("wasgi").join("oci"))
+}
+
 /// Returns the user's cache folder.
 fn user_caches() -> Option<PathBuf> {
     // The XDG base directory specification requires ignoring a relative path there.

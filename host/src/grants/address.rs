@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The range of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Range {
+pub(crate) enum Range {
     /// Global unicast.
     Public,
     /// The host itself: 127.0.0.0/8, `::1`.
@@ -23,7 +23,7 @@ pub(super) enum Range {
 
 impl Range {
     /// Returns the range of an address.
-    pub(super) fn from_address(address: IpAddr) -> Self {
+    pub(crate) fn from_address(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(address) => Self::of_v4(address),
             IpAddr::V6(address) => Self::of_v6(address),
@@ -31,7 +31,7 @@ impl Range {
     }
 
     /// Returns the name for users.
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Public => "public",
             Self::Loopback => "loopback",

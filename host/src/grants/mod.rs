@@ -25,6 +25,7 @@ use std::fmt;
 use crate::host_name;
 use crate::state::BucketId;
 
+pub(crate) use address::Range as AddressRange;
 pub(crate) use bucket::BucketOptions;
 pub(crate) use folder::{FolderGrant, FolderOptions};
 pub(crate) use options::{GrantError, GrantOptions, not_granted, start_at};

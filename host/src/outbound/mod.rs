@@ -8,7 +8,8 @@
 //! - [`send`] sends a request: `client` has its steps, `connect` makes connections, `pool` keeps
 //!   idle ones, and `body` is the response's body.
 //! - [`look_up`] finds the addresses of a name (`resolve`).
-//! - [`own`] sends requests of the server itself, which no grant limits.
+//! - [`own`] sends requests of the server itself, which no grant limits; `download` receives long
+//!   responses to them.
 //! - `handler` has the connections of one handler, which are limited; sockets of handlers count
 //!   ([`Connections::try_take`]).
 //!
@@ -18,6 +19,7 @@
 mod body;
 mod client;
 mod connect;
+mod download;
 mod error;
 mod handler;
 pub(crate) mod own;
@@ -28,6 +30,7 @@ mod target;
 mod tls;
 
 pub(crate) use client::send;
+pub(crate) use download::{Download, Until};
 pub(crate) use error::{Error, Limit, LookupError};
 pub(crate) use handler::{Connection, Connections, Sender};
 pub(crate) use resolve::look_up;

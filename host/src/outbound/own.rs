@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::client::conn::http1::Builder as HttpBuilder;
+use hyper::client::conn::http1::{Builder as HttpBuilder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::lookup_host;
 use tokio::runtime::{Builder, Runtime};
@@ -30,8 +30,14 @@ const MAX_FIELDS_COUNT: usize = 64;
 /// The maximum size of a response's body, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
+/// The HTTP protocol of a connection.
+pub(super) type HttpConnection = Connection<TokioIo<Stream>, Full<Bytes>>;
+
+/// Checks an address before it is connected to. Fails with the reason, for users.
+pub(crate) type IsAllowed<'a> = &'a dyn Fn(IpAddr) -> Result<(), String>;
+
 /// A client that blocks its thread.
-pub(crate) struct Client(Runtime);
+pub(crate) struct Client(pub(super) Runtime);
 
 /// The host of a request.
 #[derive(Clone, Copy, Debug)]
@@ -58,17 +64,17 @@ pub(crate) enum NoReply {
 }
 
 impl Client {
-    /// Creates a client.
+    /// Creates a client whose threads have this name.
     ///
     /// # Errors
     ///
     /// Fails if the system has no resources for it.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(thread: &str) -> io::Result<Self> {
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .max_blocking_threads(2)
-            .thread_name("wasgi-traces")
+            .thread_name(thread)
             .build()?;
         Ok(Self(runtime))
     }
@@ -93,14 +99,8 @@ impl Client {
 }
 
 async fn send(peer: Peer<'_>, request: Request<Bytes>, time: Duration) -> Result<Reply, NoReply> {
-    let stream = connect(peer, time).await?;
-    let (mut sender, connection) = HttpBuilder::new()
-        .max_buf_size(MAX_HEAD_BYTES)
-        .max_header_size(MAX_HEAD_BYTES)
-        .max_headers(MAX_FIELDS_COUNT)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(NoReply::failed)?;
+    let (stream, _) = connect(peer, time, &|_| Ok(())).await?;
+    let (mut sender, connection) = handshake(stream).await?;
     let exchange = async {
         let response = sender.send_request(request.map(Full::new)).await;
         let (head, body) = response.map_err(NoReply::failed)?.into_parts();
@@ -125,30 +125,55 @@ async fn send(peer: Peer<'_>, request: Request<Bytes>, time: Duration) -> Result
     .await
 }
 
-async fn connect(peer: Peer<'_>, time: Duration) -> Result<Stream, NoReply> {
+/// Starts HTTP on a connection.
+pub(super) async fn handshake(
+    stream: Stream,
+) -> Result<(SendRequest<Full<Bytes>>, HttpConnection), NoReply> {
+    HttpBuilder::new()
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_FIELDS_COUNT)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(NoReply::failed)
+}
+
+/// Connects to one of the peer's addresses that `is_allowed` accepts. Also returns the address.
+pub(super) async fn connect(
+    peer: Peer<'_>,
+    time: Duration,
+    is_allowed: IsAllowed<'_>,
+) -> Result<(Stream, IpAddr), NoReply> {
     let found = lookup_host((peer.host, peer.port)).await;
-    let addresses: Vec<IpAddr> = found
-        .map_err(NoReply::failed)?
-        .map(|address| address.ip())
-        .collect();
+    let found = found.map_err(NoReply::failed)?;
+    let mut refused = None;
+    let mut addresses = Vec::new();
+    for address in found.map(|address| address.ip()) {
+        match is_allowed(address) {
+            Ok(()) => addresses.push(address),
+            Err(why) => refused = Some(why),
+        }
+    }
+    if let (true, Some(why)) = (addresses.is_empty(), refused) {
+        return Err(NoReply::Failed(why));
+    }
     let deadline = Instant::now() + time;
     let connected = connect_to(addresses, peer.port, deadline).await;
-    let (stream, _) = connected.map_err(|error| NoReply::from_error(&error))?;
+    let (stream, address) = connected.map_err(|error| NoReply::from_error(&error))?;
     if !peer.is_https {
-        return Ok(Stream::Plain(stream));
+        return Ok((Stream::Plain(stream), address));
     }
     let host = match peer.host.parse() {
         Ok(address) => Host::Address(address),
         Err(_) => Host::Name(peer.host.to_ascii_lowercase()),
     };
     let stream = tls::handshake(stream, &host).await;
-    Ok(Stream::Tls(
-        stream.map_err(|error| NoReply::from_error(&error))?,
-    ))
+    let stream = stream.map_err(|error| NoReply::from_error(&error))?;
+    Ok((Stream::Tls(stream), address))
 }
 
 impl NoReply {
-    fn failed(error: impl std::error::Error) -> Self {
+    pub(super) fn failed(error: impl std::error::Error) -> Self {
         let mut text = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
@@ -162,7 +187,7 @@ impl NoReply {
         match error {
             Error::ConnectTimeout => Self::Timeout,
             Error::Connect(error) => Self::Failed(error.to_string()),
-            other => Self::Failed(format!("{other:?}")),
+            other => Self::Failed(other.to_string()),
         }
     }
 }

@@ -54,8 +54,8 @@ fn load() -> Option<Arc<ClientConfig>> {
     }
     if added == 0 {
         tracing::warn!(
-            "no certificate authority is trusted, so handlers can't connect by https: install the \
-             package ca-certificates, or set SSL_CERT_FILE"
+            "no certificate authority is trusted, so no host can be connected to by https: install \
+             the package ca-certificates, or set SSL_CERT_FILE"
         );
         return None;
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bucket::BucketId;
 use super::operation::Entry;
+use crate::base64::{decode, encode};
 
 /// A line. The value is text if it is UTF-8, otherwise it is encoded in base64 (RFC 4648 section
 /// 4).
@@ -58,47 +59,6 @@ pub fn parse_line(text: &str) -> Result<(BucketId, String, Vec<u8>), String> {
     Ok((BucketId::parse(&line.bucket)?, line.key, value))
 }
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let all = group
-            .iter()
-            .fold(0_u32, |all, byte| all << 8 | u32::from(*byte));
-        let all = all << (8 * (3 - group.len()));
-        for at in 0..4 {
-            let digit = (all >> (18 - 6 * at)) & 63;
-            text.push(match at <= group.len() {
-                true => char::from(ALPHABET[digit as usize]),
-                false => '=',
-            });
-        }
-    }
-    text
-}
-
-fn decode(text: &str) -> Option<Vec<u8>> {
-    let text = text.as_bytes();
-    if !text.len().is_multiple_of(4) {
-        return None;
-    }
-    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
-    let digits = text.get(..text.len().checked_sub(padding.min(2))?)?;
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    for group in digits.chunks(4) {
-        let mut all = 0_u32;
-        for byte in group {
-            let digit = ALPHABET.iter().position(|digit| digit == byte)?;
-            all = all << 6 | u32::try_from(digit).ok()?;
-        }
-        all <<= 6 * (4 - group.len());
-        let [_, front @ ..] = all.to_be_bytes();
-        bytes.extend(front.get(..group.len().checked_sub(1)?)?);
-    }
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,11 +66,6 @@ mod tests {
     #[test]
     fn each_value_survives_a_line() {
         let all: Vec<u8> = (0..=255).collect();
-        for length in 0..all.len() {
-            for bytes in [&all[..length], &all[all.len() - length..]] {
-                assert_eq!(decode(&encode(bytes)).as_deref(), Some(bytes));
-            }
-        }
         for value in [&b""[..], b"text \n\"", "é".as_bytes(), b"\xff", &all] {
             let entry = Entry {
                 bucket: "shared:a".into(),
@@ -125,7 +80,6 @@ mod tests {
                 (BucketId::shared("a"), "k\n".to_owned(), value.to_vec())
             );
         }
-        assert_eq!(encode(b"\xfb\xff"), "+/8=");
     }
 
     #[test]

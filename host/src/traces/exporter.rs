@@ -46,7 +46,7 @@ pub(super) fn run(options: &TraceOptions, queue: &Queue) {
         dropped: 0,
         told: None,
     };
-    match own::Client::new() {
+    match own::Client::new("wasgi-traces") {
         Ok(client) => export(options, queue, &client, &mut report),
         Err(error) => tracing::error!("traces are off: {error}"),
     }

@@ -1,4 +1,4 @@
-//! The keys of `[site]` and `[bundle]`: what is served.
+//! The keys of `[site]`, `[bundle]` and `[oci]`: what is served.
 
 use super::super::Config;
 use super::super::key::FlagKind::*;
@@ -90,4 +90,18 @@ pub(super) const SITE_KEYS: &[Key<Config>] = &[
             "the folder to which [bundles](deploying.md#bundles) are unpacked; only in the file that \
              `--config` names",
         ),
+    key("oci.store", at!(oci.store))
+        .unset("the folder `wasgi/oci` in the user's cache folder")
+        .restart()
+        .doc("the folder in which artifacts from [registries](registries.md) are stored"),
+    key("oci.credentials", at!(oci.credentials))
+        .unset("`config.json` in `DOCKER_CONFIG` or `~/.docker`")
+        .doc(
+            "the file with the [passwords](registries.md#passwords) of registries, in docker's \
+             format",
+        ),
+    key("oci.plain-http", at!(oci.plain_http)).doc(
+        "registries that are reached without TLS, as their references name them: \
+         `\"registry.lan:5000\"`; those at loopback addresses always are",
+    ),
 ];

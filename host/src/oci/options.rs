@@ -1,0 +1,38 @@
+//! The section `[oci]` of the configuration.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::reference::is_host;
+
+/// The section `[oci]`: registries of handlers and bundles.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct OciOptions {
+    /// The folder in which pulled artifacts are stored. Defaults to `wasgi/oci` in the user's cache
+    /// folder.
+    pub store: Option<PathBuf>,
+    /// The file with passwords of registries, in docker's format. Defaults to docker's own.
+    pub credentials: Option<PathBuf>,
+    /// The registries that are reached without TLS, besides those at loopback addresses.
+    pub plain_http: Vec<String>,
+}
+
+impl OciOptions {
+    /// Resolves relative paths by `resolve`.
+    pub(crate) fn start_at(&mut self, resolve: impl Fn(&Path) -> PathBuf) {
+        for path in [&mut self.store, &mut self.credentials]
+            .into_iter()
+            .flatten()
+        {
+            *path = resolve(path);
+        }
+    }
+
+    /// Returns the first entry of `plain-http` that is no host.
+    pub(crate) fn wrong_host(&self) -> Option<&str> {
+        let hosts = self.plain_http.iter().map(String::as_str);
+        hosts.into_iter().find(|host| !is_host(host))
+    }
+}

@@ -1,0 +1,4 @@
+//! Handlers and bundles from OCI registries.
+
+mod hostile;
+mod pull;
