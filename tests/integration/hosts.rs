@@ -1,6 +1,8 @@
 //! Virtual hosts: several sites in one process, each with its own pages, handlers, grants and
 //! certificate.
 
+mod upgrades;
+
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -24,14 +24,14 @@ use crate::support::{SetOnDrop, eventually};
 const UPGRADES: usize = 3;
 
 /// A server that may have been replaced by successors, which end with the test.
-struct Chain {
-    first: Server,
+pub(crate) struct Chain {
+    pub(crate) first: Server,
     pid_file: PathBuf,
 }
 
 impl Chain {
     /// Serves a site. `program` is what successors run. `config` begins with keys of `[server]`.
-    fn new(site: &Site, program: &Path, flags: &[&str], config: &str) -> Chain {
+    pub(crate) fn new(site: &Site, program: &Path, flags: &[&str], config: &str) -> Chain {
         let file = site.path().join("wasgi.toml");
         let config = format!("[server]\npid-file = \"server.pid\"\n{config}");
         fs::write(file, config).expect("written");
@@ -55,17 +55,17 @@ impl Chain {
         chain
     }
 
-    fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         let text = fs::read_to_string(&self.pid_file).expect("a pid file");
         Pid::from_raw(text.trim().parse().expect("a number")).expect("a process")
     }
 
-    fn begin_upgrade(&self) {
+    pub(crate) fn begin_upgrade(&self) {
         kill_process(self.pid(), Signal::USR2).expect("it is there");
     }
 
     /// Replaces the server, and waits until it has ended.
-    fn upgrade(&self) {
+    pub(crate) fn upgrade(&self) {
         let old = self.pid();
         self.begin_upgrade();
         eventually("the successor serves", || self.pid() != old);
@@ -82,7 +82,7 @@ impl Drop for Chain {
     }
 }
 
-fn program() -> &'static Path {
+pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_wasgi"))
 }
 
@@ -117,10 +117,10 @@ fn without_keep_alive(server: &Server, is_over: &AtomicBool, count: &AtomicU64) 
 }
 
 /// Sends requests until the flag is set, and counts the responses.
-type Requests<'c> = dyn Fn(&AtomicBool, &AtomicU64) + Sync + 'c;
+pub(crate) type Requests<'c> = dyn Fn(&AtomicBool, &AtomicU64) + Sync + 'c;
 
 /// Upgrades while `clients` send requests. Each of them must send more after the last upgrade.
-fn upgrade_under_load(chain: &Chain, clients: &[&Requests<'_>]) {
+pub(crate) fn upgrade_under_load(chain: &Chain, clients: &[&Requests<'_>]) {
     let is_over = AtomicBool::new(false);
     let counts: Vec<AtomicU64> = clients.iter().map(|_| AtomicU64::new(0)).collect();
     thread::scope(|scope| {
@@ -200,6 +200,39 @@ fn a_request_in_flight_ends_on_the_old_server() {
     assert_eq!(client.chunk(), b"");
     drop(client);
     eventually("the old server has ended", || has_ended(old));
+}
+
+#[test]
+fn a_replaced_server_takes_its_first_signal_as_the_first() {
+    for processes in ["1", "2"] {
+        let site = site().with_demos(["echo"]);
+        let chain = Chain::new(&site, program(), &["--processes", processes], "");
+        let begin = || {
+            let mut client = chain.first.connect();
+            client.send("POST /echo HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
+            client.send("4\r\nhalf\r\n");
+            assert_eq!(client.head().status, 200);
+            assert_eq!(client.chunk(), b"half");
+            client
+        };
+        let (mut one, two) = (begin(), begin());
+        let old = chain.pid();
+        chain.begin_upgrade();
+        eventually("the successor serves", || chain.pid() != old);
+        let log = chain.first.error_log();
+        log.expect(&["this one finishes its requests in flight"]);
+        kill_process(old, Signal::TERM).expect("it is there");
+        log.expect(&["stopping: already waiting for requests in flight"]);
+        one.send("4\r\nrest\r\n0\r\n\r\n");
+        assert_eq!(one.chunk(), b"rest");
+        assert_eq!(one.chunk(), b"");
+        assert!(!has_ended(old), "another request is in flight");
+        kill_process(old, Signal::TERM).expect("it is there");
+        log.expect(&["stopping immediately: received a second signal"]);
+        eventually("the old server has ended", || has_ended(old));
+        drop(two);
+        assert_eq!(chain.first.get("/hello").status(), 200);
+    }
 }
 
 /// Makes `link` lead to a script that is started instead of the program.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
 
 use super::PATIENCE;
 
@@ -46,6 +46,15 @@ impl Certificate {
     /// Returns the server's flags for this certificate.
     pub(crate) fn flags(&self) -> [&str; 4] {
         ["--tls-cert", text(&self.cert), "--tls-key", text(&self.key)]
+    }
+
+    /// Returns the configuration of a client that trusts the certificate. Connections with it resume
+    /// the sessions of earlier ones.
+    pub(crate) fn client(&self) -> Arc<ClientConfig> {
+        let config = ClientConfig::builder()
+            .with_root_certificates(self.roots())
+            .with_no_client_auth();
+        Arc::new(config)
     }
 
     /// Returns the roots with which a client trusts the certificate.
@@ -89,7 +98,18 @@ impl TlsClient {
 
     /// Connects to a host of this name. The handshake happens with the first bytes.
     pub(crate) fn connect_to(addr: SocketAddr, name: &str, trusted: &Certificate) -> TlsClient {
-        TlsClient::new(addr, name, trusted, b"", usize::MAX)
+        TlsClient::new(addr, name, trusted.client(), b"", usize::MAX)
+    }
+
+    /// Connects to a host of this name with this configuration. The handshake happens with the
+    /// first bytes.
+    pub(crate) fn connect_as(addr: SocketAddr, name: &str, client: &Arc<ClientConfig>) -> Self {
+        TlsClient::new(addr, name, client.clone(), b"", usize::MAX)
+    }
+
+    /// Returns whether the connection has resumed the session of an earlier one.
+    pub(crate) fn has_resumed(&self) -> bool {
+        self.stream.conn.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Sends `before` unencrypted, then uses TLS in writes of at most this size.
@@ -99,13 +119,13 @@ impl TlsClient {
         before: &[u8],
         piece_bytes: usize,
     ) -> TlsClient {
-        TlsClient::new(addr, NAME, trusted, before, piece_bytes)
+        TlsClient::new(addr, NAME, trusted.client(), before, piece_bytes)
     }
 
     fn new(
         addr: SocketAddr,
         name: &str,
-        trusted: &Certificate,
+        client: Arc<ClientConfig>,
         before: &[u8],
         piece_bytes: usize,
     ) -> TlsClient {
@@ -114,11 +134,8 @@ impl TlsClient {
         socket.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         socket.set_nodelay(true).expect("no delay");
         socket.write_all(before).expect("sent");
-        let config = ClientConfig::builder()
-            .with_root_certificates(trusted.roots())
-            .with_no_client_auth();
         let name = ServerName::try_from(name.to_owned()).expect("a name");
-        let connection = ClientConnection::new(Arc::new(config), name).expect("a client");
+        let connection = ClientConnection::new(client, name).expect("a client");
         let socket = Pieces {
             socket,
             piece_bytes,

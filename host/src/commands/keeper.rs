@@ -98,9 +98,9 @@ pub(super) fn open(
     };
     let given = given.unwrap_or(activation.sockets);
     let sockets = Sockets::open(given, &config.server, &config.tls)?;
-    let tickets = match &config.tls.cert {
-        None => None,
-        Some(_) => {
+    let tickets = match config.has_tls() {
+        false => None,
+        true => {
             let keys = predecessor.as_ref().and_then(|one| one.tickets());
             Some(Arc::new(keys.map_or_else(Tickets::new, Tickets::import)?))
         }

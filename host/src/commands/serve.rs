@@ -296,19 +296,24 @@ fn run(
         tracing::info!("{}", how.announcement());
         keeper.stops();
     }
+    // A successor is no signal: the first one leaves the requests in flight their time.
+    let mut is_signalled = !is_replaced;
     service.drain(how, || {
-        let mut second = false;
         for event in events.try_iter() {
             match event {
                 Event::Signal(SIGUSR1) => access.reopen(),
-                Event::Signal(SIGINT | SIGTERM) => second = true,
+                Event::Signal(SIGINT | SIGTERM) if is_signalled => {
+                    tracing::warn!("stopping immediately: received a second signal");
+                    return true;
+                }
+                Event::Signal(SIGINT | SIGTERM) => {
+                    tracing::info!("stopping: already waiting for requests in flight");
+                    is_signalled = true;
+                }
                 _ => {}
             }
         }
-        if second {
-            tracing::warn!("stopping immediately: received a second signal");
-        }
-        second
+        false
     });
     drop(service);
     drop(keeper);

@@ -24,7 +24,6 @@ pub(super) fn check(config: &Config) -> Result<(), Complaint> {
         }
     }
     handlers(config)?;
-    hosts(config)?;
     if let Some(Err(error)) = config.bundle.public_key.as_deref().map(PublicKey::parse) {
         return Err(Complaint::new("bundle.public-key", error.to_string()));
     }
@@ -38,6 +37,7 @@ pub(super) fn check(config: &Config) -> Result<(), Complaint> {
                    or set it to \"off\"";
         return Err(Complaint::new("server.confine", why));
     }
+    hosts(config)?;
     state::check_options(&config.state).map_err(|why| Complaint::new("state.url", why))?;
     static_files::check(&config.page_options())
         .map_err(|why| Complaint::new(why.key, format!("{:#}", why.error)))
@@ -54,7 +54,7 @@ fn companions(config: &Config) -> Result<(), Complaint> {
             "tls.redirect-http",
             tls.redirect_http.is_some(),
             "tls.cert",
-            cert || !config.hosts.certificates().is_empty(),
+            config.has_tls(),
         ),
         (
             "tls.redirect-port",

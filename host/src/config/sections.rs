@@ -141,6 +141,11 @@ impl Config {
         })
     }
 
+    /// Reports whether the server has a certificate, be it that of one virtual host.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.tls.cert.is_some() || !self.hosts.certificates().is_empty()
+    }
+
     /// Returns the states of the files of all secrets. Must be called before they are read.
     pub fn secret_stamps(&self) -> Stamps {
         let grants = self.tables().map(|handler| handler.grants());

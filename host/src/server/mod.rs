@@ -180,8 +180,13 @@ impl Server {
             certificates,
             ..
         } = listen;
-        let tls = certificates.map(|loaded| Tls::start(loaded, listen.tickets));
-        let tls = tls.transpose()?;
+        let tls = match certificates {
+            None => None,
+            Some(loaded) => {
+                let tickets = listen.tickets.context("no keys for session tickets")?;
+                Some(Tls::start(loaded, tickets)?)
+            }
+        };
         let threads_count = options.threads();
         let service = match listen.dev {
             Some(_) => Service::Dev,

@@ -2,6 +2,7 @@
 //! configuration, or until a worker is due to restart.
 
 mod handover;
+mod stop;
 
 use std::process::{ExitCode, ExitStatus};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -14,7 +15,6 @@ use rustix::process::Signal;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use super::END_AT_ONCE;
 use super::back_off::BackOff;
 use super::channel::{Report, Start};
 use super::inspect::{Board, Inspector};
@@ -90,10 +90,13 @@ enum Phase {
     /// then all others start. Holds the first worker's announcement once it serves.
     Starting(Option<String>),
     Serving,
-    /// Workers that still run at this time are killed.
     Stopping {
+        /// Workers that still run at this time are killed.
         until: Instant,
         code: ExitCode,
+        /// A signal has asked for it. Otherwise the cause is another: a successor, or a worker that
+        /// could not start.
+        is_signalled: bool,
     },
 }
 
@@ -456,7 +459,7 @@ impl Supervisor {
                 if served || status.code().is_none_or(|code| code == 0) {
                     tracing::error!("{who} before all workers had started");
                 }
-                self.end_all(ExitCode::FAILURE);
+                self.end_all(ExitCode::FAILURE, false);
             }
             Phase::Serving => {
                 let Some(slot) = self.slots.get_mut(index) else {
@@ -491,39 +494,6 @@ impl Supervisor {
         let is_own = self.slots.len() > 1 && site.len() >= self.slots.len();
         if is_own && let Ok(part) = sockets.part(index, self.slots.len()) {
             part.pause();
-        }
-    }
-
-    /// Handles a termination signal.
-    fn stop(&mut self, operator: &mut dyn Operator) {
-        if let Phase::Stopping { until, .. } = &mut self.phase {
-            tracing::warn!("stopping immediately: received a second signal");
-            *until = Instant::now() + END_PATIENCE;
-            if let Some(signal) = Signal::from_named_raw(END_AT_ONCE) {
-                self.workers().for_each(|worker| worker.signal(signal));
-            }
-        } else {
-            tracing::info!("{}", self.drain.announcement());
-            operator.stops();
-            self.end_all(ExitCode::SUCCESS);
-        }
-    }
-
-    /// Stops all workers gracefully.
-    fn end_all(&mut self, code: ExitCode) {
-        self.board.drains();
-        // Each worker closes its own when it accepts no more connections.
-        self.sockets = None;
-        let until = Instant::now() + self.drain.delay + self.drain.grace + END_PATIENCE;
-        self.phase = Phase::Stopping { until, code };
-        for slot in &mut self.slots {
-            match &slot.state {
-                // One that waits for permission to serve doesn't look at signals.
-                State::Running(worker) if self.is_held => worker.signal(Signal::KILL),
-                State::Running(worker) => worker.signal(Signal::TERM),
-                State::Empty => {}
-                State::Away(_) => slot.state = State::Empty,
-            }
         }
     }
 

@@ -122,19 +122,12 @@ impl Tls {
     /// # Errors
     ///
     /// Fails if the system has no resources for it.
-    pub(super) fn start(
-        loaded: LoadedCertificates,
-        tickets: Option<Arc<Tickets>>,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn start(loaded: LoadedCertificates, tickets: Arc<Tickets>) -> anyhow::Result<Self> {
         let LoadedCertificates {
             certificates,
             default,
             stamps,
         } = loaded;
-        let tickets = match tickets {
-            Some(tickets) => tickets,
-            None => Arc::new(Tickets::new()?),
-        };
         Ok(Self {
             config: Arc::new(config(certificates.clone(), tickets)?),
             default,

@@ -416,7 +416,8 @@ fn dropping_the_watch_ends_it_at_once() {
         ..TlsOptions::default()
     };
     let loaded = LoadedCertificates::load(&options, &[]).expect("it is good");
-    let tls = Tls::start(loaded.expect("it is configured"), None).expect("a thread");
+    let tickets = Arc::new(Tickets::new().expect("random numbers"));
+    let tls = Tls::start(loaded.expect("it is configured"), tickets).expect("a thread");
     let before = Instant::now();
     drop(tls);
     assert!(before.elapsed() < Duration::from_secs(1));

@@ -87,8 +87,11 @@ impl Supervisor {
         self.board.drains();
         self.sockets = None;
         let until = Instant::now() + self.drain.grace + END_PATIENCE;
-        let code = ExitCode::SUCCESS;
-        self.phase = Phase::Stopping { until, code };
+        self.phase = Phase::Stopping {
+            until,
+            code: ExitCode::SUCCESS,
+            is_signalled: false,
+        };
         for slot in &mut self.slots {
             match &mut slot.state {
                 State::Running(worker) => worker.leave(),
