@@ -1,5 +1,8 @@
 //! Users and confinement: a server that gives up rights serves as it did with them.
 
+mod kernel;
+mod sites;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};

@@ -11,14 +11,22 @@ use super::eventually;
 pub(crate) struct Redis {
     child: Child,
     folder: PathBuf,
+    port: u16,
 }
 
 impl Redis {
     /// Starts a server that stores its data in a folder, each change before it replies. Returns
     /// `None`, and prints how to install it, if there is none.
     pub(crate) fn start(folder: &Path) -> Option<Self> {
+        Self::start_with(folder, 0)
+    }
+
+    /// Starts a server like [`start`](Self::start) that also listens on this port of the loopback
+    /// interface, unless it is 0.
+    pub(crate) fn start_with(folder: &Path, port: u16) -> Option<Self> {
         let child = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "yes"])
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--save", "", "--appendonly", "yes"])
             .args(["--appendfsync", "always", "--dir"])
             .arg(folder)
             .arg("--unixsocket")
@@ -33,6 +41,7 @@ impl Redis {
         let redis = Self {
             child,
             folder: folder.to_owned(),
+            port,
         };
         eventually("redis listens", || {
             UnixStream::connect(redis.socket()).is_ok()
@@ -46,7 +55,7 @@ impl Redis {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_file(self.socket());
-        if let Some(next) = Self::start(&folder) {
+        if let Some(next) = Self::start_with(&folder, self.port) {
             *self = next;
         }
     }

@@ -349,7 +349,11 @@ fn fixed_needs(config: &Config) -> Vec<Need> {
         Some(AdminAddr::Unix(socket)) => Some(folder_of(socket)),
         _ => None,
     };
+    // The next version of a bundle is unpacked beside the one that is served.
+    let bundles = config.bundle.cache.clone().or_else(default_bundle_cache);
+    let bundles = bundles.filter(|cache| site.root().starts_with(cache));
     let folders = [
+        ("bundle.cache", bundles.as_deref(), Access::Read),
         ("site.root", Some(site.root()), Access::Read),
         ("site.handlers", Some(site.handlers()), Access::Read),
         ("site.runtime", runtime.as_deref(), Access::Read),
