@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -360,10 +360,5 @@ impl Home {
     #[track_caller]
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
         Process::start(&mut self.command(arguments)).wait()
-    }
-
-    /// Returns the path of the home.
-    pub(crate) fn path(&self) -> &Path {
-        self.folder.path()
     }
 }

@@ -160,7 +160,7 @@ mod tests {
             ),
             (
                 r#"bearer  service=a.test , REALM = "https://a.test/?a=\"b" , x"#,
-                None,
+                bearer("https://a.test/?a=\"b", "a.test"),
             ),
             (r#"bearer service=a, realm="b\"c", x"#, bearer("b\"c", "a")),
             (r#"Bearer service="a""#, None),
