@@ -279,7 +279,7 @@ fn redirects_end_and_lead_to_no_private_network() {
         assert!(line.contains("redirects to"), "{line}");
     }
     let line = refusal(&artifact, |_, _, stream| {
-        respond(stream, "302 Found", "", b"")
+        respond(stream, "302 Found", "", b"");
     });
     assert!(line.contains("redirects to no location"), "{line}");
 }
