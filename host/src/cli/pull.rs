@@ -18,7 +18,7 @@ pub struct Pull {
     /// Connect to the registry without TLS, as to one at a loopback address
     #[arg(long)]
     pub plain_http: bool,
-    /// The site, whose keys of [oci] apply.
+    /// The site, whose keys of `[oci]` apply.
     #[command(flatten)]
     pub site: SiteFlag,
 }

@@ -1,6 +1,6 @@
 //! Handlers and bundles from OCI registries (OCI Distribution Specification 1.1).
 //!
-//! A [`Reference`] names an artifact: `oci://registry.example.com/org/shop@sha256:…`. [`pull`]
+//! A [`Reference`] names an artifact: `oci://registry.example.com/org/shop@sha256:…`. [`pull()`]
 //! downloads it to a store, a folder in which each artifact has a folder named by the digest of its
 //! manifest. What is in the store is not downloaded again.
 //!
