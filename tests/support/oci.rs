@@ -94,8 +94,8 @@ pub(crate) struct DockerRegistry {
 }
 
 impl DockerRegistry {
-    /// Starts a registry that asks for no password. Returns `None`, and prints how to install it, if
-    /// there is none.
+    /// Starts a registry that asks for no password. Returns `None`, and prints how to install it,
+    /// if there is none.
     pub(crate) fn start() -> Option<Self> {
         Self::start_with("")
     }
@@ -238,7 +238,7 @@ impl StandIn {
     }
 
     /// Answers with an artifact, under any name and tag.
-    pub(crate) fn of(artifact: &Artifact) -> Self {
+    pub(crate) fn for_artifact(artifact: &Artifact) -> Self {
         let artifact = artifact.clone();
         Self::start(move |asked, stream| serve_artifact(&artifact, asked, stream))
     }

@@ -48,8 +48,8 @@ impl Certificate {
         ["--tls-cert", text(&self.cert), "--tls-key", text(&self.key)]
     }
 
-    /// Returns the configuration of a client that trusts the certificate. Connections with it resume
-    /// the sessions of earlier ones.
+    /// Returns the configuration of a client that trusts the certificate. Connections with it
+    /// resume the sessions of earlier ones.
     pub(crate) fn client(&self) -> Arc<ClientConfig> {
         let config = ClientConfig::builder()
             .with_root_certificates(self.roots())

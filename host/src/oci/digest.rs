@@ -40,7 +40,7 @@ impl Digest {
     }
 
     /// Returns the digest of these bytes.
-    pub(super) fn of(bytes: &[u8]) -> Self {
+    pub(super) fn from_content(bytes: &[u8]) -> Self {
         let mut hasher = Hasher::new();
         hasher.update(bytes);
         hasher.finish()
@@ -92,8 +92,8 @@ mod tests {
     fn a_digest_is_shown_as_it_is_written() {
         // FIPS 180-2, appendix B.1.
         let text = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(Digest::of(b"abc").to_string(), text);
-        assert_eq!(Digest::parse(text), Some(Digest::of(b"abc")));
+        assert_eq!(Digest::from_content(b"abc").to_string(), text);
+        assert_eq!(Digest::parse(text), Some(Digest::from_content(b"abc")));
         let upper = text.to_uppercase().replace("SHA", "sha");
         for bad in [&upper, &text[1..], &text[..70], &format!("{text}0"), ""] {
             assert_eq!(Digest::parse(bad), None, "{bad}");

@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     fn layer(media_type: &str, size: u64) -> String {
-        let digest = Digest::of(media_type.as_bytes());
+        let digest = Digest::from_content(media_type.as_bytes());
         format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{size}}}"#)
     }
 

@@ -92,7 +92,7 @@ fn download(
         }
         None => {
             let top = manifest(&mut registry, reference.tag()).with_context(host)?;
-            let digest = Digest::of(&top);
+            let digest = Digest::from_content(&top);
             let turn = turn(&digest)?;
             if let Some(pulled) = store.find(&digest)? {
                 return Ok((pulled, reference.pinned(digest)));
@@ -153,7 +153,7 @@ fn manifest(registry: &mut Registry<'_>, reference: &str) -> anyhow::Result<Vec<
 }
 
 fn check_manifest(expected: &Digest, bytes: &[u8]) -> anyhow::Result<()> {
-    let found = Digest::of(bytes);
+    let found = Digest::from_content(bytes);
     ensure!(
         found == *expected,
         "sends a manifest with another digest, {found}"

@@ -221,7 +221,10 @@ fn verify(folder: &Path, digest: &Digest) -> anyhow::Result<Artifact> {
         let bytes = regular_file::read(&path, MAX_MANIFEST_BYTES)
             .map_err(|error| anyhow::anyhow!("{error}"))
             .context("its manifest can't be read")?;
-        ensure!(Digest::of(&bytes) == expected, "its manifest is damaged");
+        ensure!(
+            Digest::from_content(&bytes) == expected,
+            "its manifest is damaged"
+        );
         match Manifest::parse(&bytes).map_err(anyhow::Error::msg)? {
             Manifest::Artifact(artifact) if !is_index => {
                 let path = folder.join(file_name(artifact.kind));
@@ -265,7 +268,7 @@ mod tests {
     use super::*;
 
     fn manifest(content: &[u8]) -> String {
-        let (digest, size) = (Digest::of(content), content.len());
+        let (digest, size) = (Digest::from_content(content), content.len());
         let layer =
             format!(r#"{{"mediaType":"application/wasm","digest":"{digest}","size":{size}}}"#);
         format!(r#"{{"schemaVersion":2,"layers":[{layer}]}}"#)
@@ -273,7 +276,7 @@ mod tests {
 
     fn add(store: &Store, content: &[u8]) -> Digest {
         let manifest = manifest(content);
-        let digest = Digest::of(manifest.as_bytes());
+        let digest = Digest::from_content(manifest.as_bytes());
         let added = store.add(&digest, |folder| {
             fs::write(folder.join(MANIFEST_FILE), &manifest)?;
             Ok(fs::write(folder.join("handler.wasm"), content)?)
@@ -287,7 +290,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path().join("store");
         let store = Store::new(&folder);
-        let other = Digest::of(b"");
+        let other = Digest::from_content(b"");
         assert!(store.find(&other).expect("no error").is_none());
         for damage in ["handler.wasm", MANIFEST_FILE] {
             for bytes in [&b"longer than the content"[..], b"contenT", b""] {
@@ -334,7 +337,7 @@ mod tests {
     fn one_downloads_and_the_others_wait() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::new(folder.path());
-        let digest = Digest::of(b"one");
+        let digest = Digest::from_content(b"one");
         let until = |seconds| Until {
             deadline: Instant::now() + Duration::from_secs(seconds),
             is_over: &|| false,

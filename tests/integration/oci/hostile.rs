@@ -345,7 +345,7 @@ fn text_of_a_registry_is_escaped() {
 #[test]
 fn a_store_that_cant_be_written_is_one_line() {
     let artifact = Artifact::handler(b"a handler");
-    let registry = StandIn::of(&artifact);
+    let registry = StandIn::for_artifact(&artifact);
     let home = Home::new();
     std::fs::write(home.at("cache"), "a file").expect("written");
     let pinned = artifact.reference(registry.addr(), "shop");
