@@ -143,7 +143,7 @@ fn spin() -> ! {
 }
 
 fn fill_memory() -> ! {
-    // Blocks smaller than a page of memory, so that the message of the panic finds none left either.
+    // Blocks smaller than a page of memory: the message of the panic finds no page left either.
     loop {
         std::mem::forget(std::hint::black_box(vec![1_u8; 4096]));
     }
