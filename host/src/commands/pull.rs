@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
+use super::error_log;
 use crate::bundle::signature_of;
 use crate::cli;
 use crate::config::ResolvedConfig;
-use crate::log::{self, Log};
 use crate::oci::{self, Pulling, Reference};
-use crate::terminal;
 
 /// How often a terminal shows the progress.
 const SHOW_INTERVAL: Duration = Duration::from_millis(100);
@@ -31,9 +30,7 @@ pub fn pull(arguments: &cli::Pull) -> anyhow::Result<ExitCode> {
         options.plain_http.push(reference.registry().to_owned());
     }
     let store = config.oci_store()?;
-    let errors = Log::start("error", std::io::stderr(), &config.log)?;
-    let colours = terminal::has_colours(&std::io::stderr());
-    log::install(errors.clone(), log::LEVEL, colours);
+    let errors = error_log::start(&config)?;
     let pulling = Pulling {
         reference: &reference,
         options: &options,

@@ -96,10 +96,12 @@ impl<'c> Registry<'c> {
             target,
             ..self.base.clone()
         };
-        let mut response = self.follow(&location)?;
-        if response.status == StatusCode::UNAUTHORIZED && self.authorization.is_none() {
+        let (mut response, is_own) = self.follow(&location)?;
+        // Another host could name an issuer of tokens of its own, which would get the password.
+        let asks = response.status == StatusCode::UNAUTHORIZED && is_own;
+        if asks && self.authorization.is_none() {
             self.authorize(&response)?;
-            response = self.follow(&location)?;
+            (response, _) = self.follow(&location)?;
         }
         match response.status {
             StatusCode::OK => Ok(response),
@@ -108,7 +110,8 @@ impl<'c> Registry<'c> {
     }
 
     /// Sends a request and follows redirects. Only the registry itself gets its password or token.
-    fn follow(&mut self, location: &Location) -> anyhow::Result<Download<'c>> {
+    /// Returns the response, and whether it is the registry's own.
+    fn follow(&mut self, location: &Location) -> anyhow::Result<(Download<'c>, bool)> {
         let mut location = location.clone();
         for _ in 0..=MAX_REDIRECTS_COUNT {
             let is_own = location.has_origin_of(&self.base);
@@ -116,7 +119,7 @@ impl<'c> Registry<'c> {
             let response = self.send(&location, authorization)?;
             let is_redirect = matches!(response.status.as_u16(), 301 | 302 | 303 | 307 | 308);
             if !is_redirect {
-                return Ok(response);
+                return Ok((response, is_own));
             }
             let next = response.fields.get(LOCATION);
             let next = next.and_then(|value| value.to_str().ok());

@@ -205,6 +205,31 @@ fn a_token_is_fetched_once_and_stays_with_the_registry() {
 }
 
 #[test]
+fn a_host_that_the_registry_redirects_to_gets_no_password() {
+    let artifact = Artifact::handler(b"a handler");
+    let issuer = StandIn::start(|_, stream| {
+        respond(stream, "200 OK", "", br#"{"token":"t0ken"}"#);
+    });
+    let realm = issuer.addr();
+    let storage = StandIn::start_at("127.0.0.2", move |_, stream| {
+        let field = format!("WWW-Authenticate: Bearer realm=\"http://{realm}/token\"\r\n");
+        respond(stream, "401 Unauthorized", &field, b"");
+    });
+    let elsewhere = storage.addr();
+    let registry = StandIn::start(move |asked, stream| {
+        let field = format!("Location: http://{elsewhere}{}\r\n", asked.target);
+        respond(stream, "307 Temporary Redirect", &field, b"");
+    });
+    let home = Home::new();
+    home.log_in(&registry.addr().to_string(), "ada", "secret");
+    let pulled = home.run(&["pull", &artifact.reference(registry.addr(), "shop")]);
+    let line = pulled.refusal();
+    assert!(line.contains("refuses access (status 401"), "{line}");
+    assert_eq!(storage.asked().len(), 1);
+    assert!(issuer.asked().is_empty(), "{:?}", issuer.asked());
+}
+
+#[test]
 fn a_registry_that_asks_again_and_again_is_refused() {
     let artifact = Artifact::handler(b"a handler");
     let registry = StandIn::start(|_, stream| {

@@ -116,9 +116,9 @@ impl Draft {
         let failed = |error: std::io::Error| Failure(format!("{}: {error}", self.path.display()));
         match renameat_with(CWD, &self.draft, CWD, &self.path, RenameFlags::NOREPLACE) {
             Ok(()) => {}
-            // This kind of file system can't.
+            // This kind of file system can't. A link replaces no file either; the draft is removed.
             Err(Errno::INVAL | Errno::NOSYS) => {
-                fs::rename(&self.draft, &self.path).map_err(failed)?;
+                fs::hard_link(&self.draft, &self.path).map_err(failed)?;
             }
             Err(error) => return Err(failed(error.into())),
         }
