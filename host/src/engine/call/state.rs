@@ -59,9 +59,12 @@ pub(in crate::engine) struct HostState {
     pub(in crate::engine) budget: Budget,
     /// Set by host code that ends the guest with a trap and knows a more exact reason.
     pub(in crate::engine) failure: Option<Failure>,
-    /// Why the last growth of memory was denied, if it was: a trap that follows is most likely
-    /// caused by that.
+    /// Why a growth of memory was denied, if one was: a trap that follows is most likely caused by
+    /// that.
     pub(in crate::engine) memory_denied: Option<MemoryDenied>,
+    /// Memory has grown after that, as it does for the message of an allocator that gives up. Then
+    /// only an abort is caused by the denial.
+    pub(in crate::engine) has_grown_since: bool,
     /// The number of bytes of the request body that the guest had read when it ran out of its
     /// budget, if the body was a large part of its memory.
     pub(in crate::engine) body_denied: Option<u64>,
@@ -132,6 +135,7 @@ impl HostState {
             budget,
             failure: None,
             memory_denied: None,
+            has_grown_since: false,
             body_denied: None,
             footprint: Footprint::default(),
             reservation,
@@ -308,6 +312,15 @@ impl HostState {
         self.wasi.insert(wasi)
     }
 
+    /// Notes a growth, or why it was denied. Returns whether memory has grown.
+    fn note_growth(&mut self, denied: Option<MemoryDenied>) -> bool {
+        self.has_grown_since = denied.is_none();
+        if denied.is_some() {
+            self.memory_denied = denied;
+        }
+        self.has_grown_since
+    }
+
     /// Records how much of the request body was read, if the body accounts for the memory of which
     /// the guest was denied `more_bytes`.
     fn note_body(&mut self, more_bytes: usize) {
@@ -426,20 +439,21 @@ impl ResourceLimiter for HostState {
         desired: usize,
         maximum: Option<usize>,
     ) -> Result<bool> {
-        self.memory_denied = None;
         if maximum.is_some_and(|maximum| desired > maximum) {
+            self.memory_denied = None;
             // The program's own maximum. A reservation for it would not be released.
             return Ok(false);
         }
-        if self.footprint.after(current, desired) > self.budget.memory_bytes {
-            self.memory_denied = Some(MemoryDenied::Budget);
+        let denied = if self.footprint.after(current, desired) > self.budget.memory_bytes {
             self.note_body(desired.saturating_sub(current));
+            Some(MemoryDenied::Budget)
         } else if let Err(short) = self.reservation.grow_memory(current, desired) {
-            self.memory_denied = Some(MemoryDenied::Total(short));
+            Some(MemoryDenied::Total(short))
         } else {
             self.footprint.grow(current, desired);
-        }
-        Ok(self.memory_denied.is_none())
+            None
+        };
+        Ok(self.note_growth(denied))
     }
 
     fn table_growing(
@@ -452,8 +466,7 @@ impl ResourceLimiter for HostState {
             return Ok(false);
         }
         let taken = self.reservation.grow_table(current, desired);
-        self.memory_denied = taken.err().map(MemoryDenied::Total);
-        Ok(self.memory_denied.is_none())
+        Ok(self.note_growth(taken.err().map(MemoryDenied::Total)))
     }
 }
 

@@ -13,15 +13,18 @@ pub(in crate::engine) fn trap_failure(trap: &wasmtime::Error, state: &mut HostSt
     if let Some(failure) = state.failure.take() {
         return failure;
     }
-    if let Some(failure) = denied(state) {
-        return failure;
+    match denied(trap, state) {
+        Some(failure) => failure,
+        None => Failure::Trap(why(trap, state)),
     }
-    Failure::Trap(why(trap, state))
 }
 
-/// Returns the failure for memory that was denied to a guest, if any.
-fn denied(state: &HostState) -> Option<Failure> {
-    state.memory_denied.map(|denied| match denied {
+/// Returns the failure for memory that was denied to a guest, if that has caused its trap.
+fn denied(trap: &wasmtime::Error, state: &HostState) -> Option<Failure> {
+    let is_abort = || trap.downcast_ref() == Some(&Trap::UnreachableCodeReached);
+    let denied = state.memory_denied;
+    let denied = denied.filter(|_| !state.has_grown_since || is_abort());
+    denied.map(|denied| match denied {
         MemoryDenied::Budget => Failure::Memory(state.budget.memory_bytes),
         MemoryDenied::Total(short) => Failure::TotalMemory(short.limit),
     })
@@ -36,7 +39,7 @@ pub(in crate::engine) fn instantiation_failure(
     if let Some(failure) = state.failure.take() {
         return failure;
     }
-    if let Some(failure) = denied(state) {
+    if let Some(failure) = denied(error, state) {
         failure
     } else if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         Failure::NoRoom

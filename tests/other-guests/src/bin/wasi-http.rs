@@ -143,8 +143,8 @@ fn spin() -> ! {
 }
 
 fn fill_memory() -> ! {
-    // Blocks smaller than a page of memory: the message of the panic finds no page left either.
+    let mut blocks = Vec::new();
     loop {
-        std::mem::forget(std::hint::black_box(vec![1_u8; 4096]));
+        blocks.push(std::hint::black_box(vec![1_u8; 1024 * 1024]));
     }
 }

@@ -99,6 +99,22 @@ fn nothing_is_called_after_a_trap_whatever_it_was_about() {
     });
     assert!(matches!(outcome.failure, Some(Failure::Memory(_))));
     not_closed(&outcome);
+    // It grows by less after that, as for a message: then an abort is caused by the denial, and
+    // another trap is not.
+    let grown = |trap: &str| {
+        let next = format!(
+            "(drop (memory.grow (i32.const 8000))) (drop (memory.grow (i32.const 1))) {trap}"
+        );
+        let outcome = alike(Text {
+            next: next.leak(),
+            ..BLOCKS
+        });
+        not_closed(&outcome);
+        outcome.failure
+    };
+    assert!(matches!(grown("unreachable"), Some(Failure::Memory(_))));
+    let other = grown("(drop (i32.div_u (i32.const 1) (i32.const 0))) unreachable");
+    assert!(matches!(other, Some(Failure::Trap(_))), "{other:?}");
     // Memory was refused, and then a value is invalid.
     let outcome = alike(Text {
         next: "(drop (memory.grow (i32.const 8000)))
