@@ -1,46 +1,15 @@
 //! Bytes as text in base64 (RFC 4648 section 4).
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+use base64::prelude::{BASE64_STANDARD, Engine};
 
 /// Encodes bytes.
 pub(crate) fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let all = group
-            .iter()
-            .fold(0_u32, |all, byte| all << 8 | u32::from(*byte));
-        let all = all << (8 * (3 - group.len()));
-        for at in 0..4 {
-            let digit = (all >> (18 - 6 * at)) & 63;
-            text.push(match at <= group.len() {
-                true => char::from(ALPHABET[digit as usize]),
-                false => '=',
-            });
-        }
-    }
-    text
+    BASE64_STANDARD.encode(bytes)
 }
 
 /// Decodes a text. Returns `None` if it is anything else.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
-    let text = text.as_bytes();
-    if !text.len().is_multiple_of(4) {
-        return None;
-    }
-    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
-    let digits = text.get(..text.len().checked_sub(padding.min(2))?)?;
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    for group in digits.chunks(4) {
-        let mut all = 0_u32;
-        for byte in group {
-            let digit = ALPHABET.iter().position(|digit| digit == byte)?;
-            all = all << 6 | u32::try_from(digit).ok()?;
-        }
-        all <<= 6 * (4 - group.len());
-        let [_, front @ ..] = all.to_be_bytes();
-        bytes.extend(front.get(..group.len().checked_sub(1)?)?);
-    }
-    Some(bytes)
+    BASE64_STANDARD.decode(text).ok()
 }
 
 #[cfg(test)]
