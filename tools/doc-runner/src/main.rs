@@ -44,7 +44,7 @@ use processes::step;
 use self::console::{Example, is_as_shown};
 
 /// The pages that are run by default: all that have commands.
-const PAGES: [&str; 17] = [
+const PAGES: [&str; 18] = [
     "README.md",
     "docs/benchmarks.md",
     "docs/configuration.md",
@@ -55,6 +55,7 @@ const PAGES: [&str; 17] = [
     "docs/javascript.md",
     "docs/operations.md",
     "docs/python.md",
+    "docs/registries.md",
     "docs/scale.md",
     "docs/state.md",
     "docs/testing.md",
