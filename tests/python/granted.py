@@ -65,10 +65,10 @@ def raw(host, data, name="localhost"):
     return text.split(b"\r\n")[0], text.rpartition(b"\r\n\r\n")[2]
 
 
-def by_bytes(url):
-    """Reads a response byte by byte."""
+def by_bytes(url, count):
+    """Reads the beginning of a response byte by byte."""
     with urllib.request.urlopen(url) as response:
-        return sum(1 for _ in iter(lambda: response.fp.raw.read(1), b""))
+        return sum(len(response.fp.raw.read(1)) for _ in range(count))
 
 
 def dropped(url, count):

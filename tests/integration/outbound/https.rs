@@ -149,7 +149,7 @@ fn the_standard_library_sends_https_requests() {
             ("post('URL/length', blocks(1000, 1000))", "1000000"),
             ("post('URL/echo', b'text')", "text"),
             ("twice('HOST')", "[b'hello', b'hello']"),
-            ("by_bytes('URL/large')", &large),
+            ("by_bytes('URL/large', 100_000)", "100000"),
             ("unverified('URL/hello')", "hello"),
             (
                 "raw('HOST', b'GET /hello HTTP/1.1\\r\\nHost: HOST\\r\\n\\r\\n')",
