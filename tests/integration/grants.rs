@@ -303,7 +303,7 @@ fn nothing_is_written_to_a_folder_after_the_request_was_cut_off() {
 fn a_handler_that_hoards_files_fails_alone() {
     let site = site().with_page("page.txt", "a page");
     fs::write(site.path().join("data/note"), "a note").expect("written");
-    configure(&site, &data_grants(false));
+    configure(&site, &format!("{PATIENT_BUDGET}{}", data_grants(false)));
     let server = serve_with_descriptors(&site, 400);
     for hoarder in KINDS {
         let told = thread::scope(|scope| {
@@ -346,7 +346,7 @@ fn a_large_folder_is_listed_whole_and_its_lists_count_as_open_files() {
     for name in &names {
         fs::write(site.path().join("data").join(name), "").expect("written");
     }
-    configure(&site, &data_grants(false));
+    configure(&site, &format!("{PATIENT_BUDGET}{}", data_grants(false)));
     let server = serve_with_descriptors(&site, 400);
     for kind in KINDS {
         assert_eq!(ask(&server, kind, "list=/data"), names.join(" "), "{kind}");
