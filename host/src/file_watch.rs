@@ -6,6 +6,8 @@
 //! watches left.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -17,6 +19,7 @@ use crate::file_stamp::FileStamp;
 #[must_use = "dropping it stops it"]
 pub(crate) struct FileWatch {
     orders: Option<Sender<Order>>,
+    is_stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -36,6 +39,10 @@ pub(crate) trait Watched: Send + 'static {
 
     /// Reads the files again, which have changed or may have.
     fn changed(&mut self);
+
+    /// Called first, with a flag that is set when watching stops: a long
+    /// [`changed`](Self::changed) ends then.
+    fn begin(&mut self, _is_stopping: Arc<AtomicBool>) {}
 }
 
 /// What was seen of the files.
@@ -58,9 +65,11 @@ impl FileWatch {
         thread: &str,
         interval: Duration,
         first: Stamps,
-        watched: impl Watched,
+        mut watched: impl Watched,
     ) -> io::Result<Self> {
         let (orders, received) = mpsc::channel();
+        let is_stopping = Arc::<AtomicBool>::default();
+        watched.begin(Arc::clone(&is_stopping));
         let mut poll = Poll::new(first, watched);
         let thread = thread::Builder::new()
             .name(thread.to_owned())
@@ -75,6 +84,7 @@ impl FileWatch {
             })?;
         Ok(Self {
             orders: Some(orders),
+            is_stopping,
             thread: Some(thread),
         })
     }
@@ -114,6 +124,7 @@ impl<W: Watched> Poll<W> {
 impl Drop for FileWatch {
     fn drop(&mut self) {
         drop(self.orders.take());
+        self.is_stopping.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             // The thread can only fail by a panic, which was already reported.
             let _ = thread.join();

@@ -4,20 +4,34 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 
 use super::format::{Entry, HEAD_BYTES, Head, Index, MAGIC};
 use super::program;
+use crate::oci::{Pulled, Reference};
 use crate::regular_file;
 
 /// The bytes that are read at once: enough that the calls cost nothing beside the hash.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
 
+/// A bundle from a registry.
+#[derive(Debug)]
+pub(crate) struct PulledBundle {
+    /// The reference, which is pinned.
+    pub(crate) reference: Reference,
+    /// The copy, which stays as long as this exists.
+    pub(crate) copy: Pulled,
+}
+
 /// An open bundle whose head is good.
 #[derive(Debug)]
 pub(crate) struct Archive {
+    /// The path that the user has named, or the reference.
     path: PathBuf,
+    /// Where it is from, if it is a copy of a bundle in a registry.
+    pub(super) pulled: Option<Arc<PulledBundle>>,
     pub(super) file: File,
     /// The length of the whole file, in bytes.
     pub(super) file_bytes: u64,
@@ -91,6 +105,7 @@ impl Archive {
         );
         Ok(Self {
             path,
+            pulled: None,
             file,
             file_bytes,
             start,
@@ -100,9 +115,36 @@ impl Archive {
         })
     }
 
-    /// Returns the path that it was opened at.
+    /// Opens the copy of a bundle from a registry. In messages, it is called by its reference.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is no bundle, or as [`open`](Self::open) does.
+    pub(crate) fn open_pulled(pulled: PulledBundle) -> anyhow::Result<Self> {
+        let opened = Self::open(pulled.copy.file())?;
+        let opened = opened.with_context(|| {
+            format!(
+                "{}: is not a bundle that wasgi bundle wrote",
+                pulled.reference
+            )
+        });
+        Ok(Self {
+            path: pulled.reference.to_string().into(),
+            pulled: Some(Arc::new(pulled)),
+            ..opened?
+        })
+    }
+
+    /// Returns the path that it was opened at, or the reference.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns the path of its file, beside which its signature is.
+    pub(super) fn file_path(&self) -> &Path {
+        self.pulled
+            .as_ref()
+            .map_or(&self.path, |pulled| pulled.copy.file())
     }
 
     /// Returns the bundle's identity: the hash of its whole content.

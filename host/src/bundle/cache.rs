@@ -7,11 +7,12 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 
-use super::archive::Archive;
+use super::archive::{Archive, PulledBundle};
 use super::format::Entry;
 use super::signature::{PublicKey, Signed};
 use super::{HANDLERS, PAGES, RUNTIME};
@@ -36,6 +37,8 @@ pub(crate) struct Unpacked {
     id: blake3::Hash,
     config: Option<String>,
     signed: Option<Signed>,
+    /// Where it is from, if that is a registry.
+    pulled: Option<Arc<PulledBundle>>,
     /// The folder, with a shared lock.
     _lock: File,
 }
@@ -76,6 +79,7 @@ impl Unpacked {
                     id: archive.id(),
                     config,
                     signed,
+                    pulled: archive.pulled.clone(),
                     _lock: lock,
                 });
             }
@@ -91,9 +95,18 @@ impl Unpacked {
         )
     }
 
-    /// Returns the bundle's path.
+    /// Returns the bundle's path, or its reference.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns the folder at which its relative paths start: the one that the bundle is in, or the
+    /// current one for a bundle from a registry.
+    pub(crate) fn base(&self) -> &Path {
+        match &self.pulled {
+            Some(_) => Path::new(""),
+            None => self.path.parent().unwrap_or(Path::new("")),
+        }
     }
 
     /// Returns the beginning of the bundle's identity, for people.

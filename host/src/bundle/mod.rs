@@ -22,7 +22,7 @@ mod program;
 mod signature;
 mod write;
 
-pub(crate) use archive::Archive;
+pub(crate) use archive::{Archive, PulledBundle};
 pub(crate) use cache::Unpacked;
 pub(crate) use collect::{Collected, Collection};
 pub(crate) use name::{HANDLERS, PAGES, RUNTIME};

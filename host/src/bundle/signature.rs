@@ -65,7 +65,7 @@ impl PublicKey {
     /// Fails if there is no signature, if it is not this key's or not of this file, if it doesn't
     /// say when it was made, or if it is older than that of the last bundle that was served.
     pub(super) fn verify(&self, archive: &Archive, records: &Path) -> anyhow::Result<Signed> {
-        let path = path_of(archive.path());
+        let path = path_of(archive.file_path());
         let shown = path.display();
         let text = match regular_file::read_text(&path, MAX_BYTES) {
             Err(error) if error.is_not_found() => bail!(
@@ -83,7 +83,7 @@ impl PublicKey {
             .with_context(|| format!("{shown}: doesn't say when it was made: sign without `-t`"))?;
         let signed = Signed {
             at_s,
-            record: records.join(self.record_of(archive.path())),
+            record: records.join(self.record_of(archive)),
         };
         signed.refuse_older().with_context(|| format!("{shown}"))?;
         Ok(signed)
@@ -128,9 +128,13 @@ impl PublicKey {
             .map_err(|_| anyhow::anyhow!("is not of this bundle: sign the bundle again"))
     }
 
-    /// Returns the name of the record for a bundle at this path.
-    fn record_of(&self, path: &Path) -> String {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    /// Returns the name of the record for a bundle at its path, or for all versions of one in a
+    /// registry.
+    fn record_of(&self, archive: &Archive) -> String {
+        let path = match &archive.pulled {
+            Some(pulled) => pulled.reference.all_versions().into(),
+            None => std::path::absolute(archive.path()).unwrap_or_else(|_| archive.path().into()),
+        };
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.text.as_bytes());
         hasher.update(&[0]);

@@ -23,7 +23,7 @@ pub struct SiteFlag {
 /// The site of a command that takes nothing else: an argument, and `--config`.
 #[derive(Clone, Debug, Args)]
 pub struct SiteArgument {
-    /// The folder with html, handlers and wasgi.toml, or a bundle
+    /// The folder with html, handlers and wasgi.toml, or a bundle, or a bundle's oci:// reference
     #[arg(value_name = "SITE", default_value = ".")]
     pub site: PathBuf,
     /// The configuration file; flags take precedence over it [default: SITE/wasgi.toml, if it

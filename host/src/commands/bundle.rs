@@ -79,6 +79,12 @@ fn make(arguments: &cli::Bundle) -> anyhow::Result<()> {
              which is a site by itself"
         );
     }
+    if let Some((key, _)) = config.handler_sources().first() {
+        bail!(
+            "{key}: source: a bundle has all of its handlers in it: write this one to the folder of \
+             handlers by `wasgi pull -o`, and remove the key"
+        );
+    }
     let errors = error_log::start(config)?;
     let checked = check_folders(config, &overlaps);
     errors.flush();
@@ -184,11 +190,11 @@ fn collect(arguments: &cli::Bundle, resolved: &ResolvedConfig) -> anyhow::Result
         if resolved
             .origins
             .keys()
-            .any(|key| key.starts_with("bundle."))
+            .any(|key| key.starts_with("bundle.") || key.starts_with("oci."))
         {
             bail!(
-                "{}: the section [bundle] belongs into the file that `wasgi serve --config` names, \
-                 not into a bundle",
+                "{}: the sections [bundle] and [oci] belong into the file that `wasgi serve --config` \
+                 names, not into a bundle",
                 file.display()
             );
         }

@@ -55,6 +55,9 @@ const AUTHORITIES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 /// The port of name servers, which answer by TCP what is too long for UDP.
 const NAME_SERVER_PORT: u16 = 53;
 
+/// The port of hosts to which registries redirect.
+const HTTPS_PORT: u16 = 443;
+
 /// Folders that are never readable as a whole because one of their files is needed.
 const WIDE_FOLDERS: [&str; 2] = ["/", "/etc"];
 
@@ -231,7 +234,10 @@ fn confine(
     if let Some(files) = files {
         needs.extend(source_needs(config, files));
     }
-    let ports: Vec<u16> = ports(config).into_iter().map(|(_, port)| port).collect();
+    let mut ports: Vec<u16> = ports(config).into_iter().map(|(_, port)| port).collect();
+    if files.is_some() {
+        ports.extend(registry_ports(config));
+    }
     let rights = rights(&needs, !ports.is_empty());
     no_new_privileges().context(KEY)?;
     let mut done = Vec::new();
@@ -284,6 +290,10 @@ fn create_folders(config: &Config) -> anyhow::Result<()> {
         // One that can't be created is reported when it is opened.
         let _ = crate::engine::create_cache(cache.folder);
     }
+    if !config.handler_sources().is_empty() {
+        // One that can't be made is an error of the first download.
+        let _ = config.oci_store().map(std::fs::create_dir_all);
+    }
     if let Some(folder) = config.state_in_use() {
         state::create_folder(folder)
             .with_context(|| format!("state.folder: {}", folder.display()))?;
@@ -304,6 +314,11 @@ fn needs(config: &Config) -> Vec<Need> {
     }
     if let Some(folder) = config.state_in_use() {
         needs.push(need("state.folder", folder, Access::Change));
+    }
+    if !config.handler_sources().is_empty()
+        && let Ok(store) = config.oci_store()
+    {
+        needs.push(need("oci.store", &store, Access::Read));
     }
     let mut add_handlers = |prefix: &str, config: &Config| {
         for (name, handler) in config.handlers.iter() {
@@ -381,6 +396,19 @@ fn fixed_needs(config: &Config) -> Vec<Need> {
 /// Returns what the configuration is read from.
 fn source_needs(config: &Config, files: Files<'_>) -> Vec<Need> {
     let mut needs = around("--config", &files.sources.file());
+    if !config.handler_sources().is_empty() || files.sources.reference().is_some() {
+        needs.extend(config.oci_store().ok().map(|path| Need {
+            key: "oci.store".to_owned(),
+            path,
+            access: Access::Change,
+        }));
+        let passwords = config.oci.credentials_file();
+        needs.extend(
+            passwords
+                .iter()
+                .flat_map(|file| around("oci.credentials", file)),
+        );
+    }
     if let Some(bundle) = files.bundle {
         needs.extend(around("SITE", bundle.path()));
         let cache = config.bundle.cache.clone().or_else(default_bundle_cache);
@@ -438,6 +466,19 @@ fn ports(config: &Config) -> Vec<(String, u16)> {
     let mut ports: Vec<(String, u16)> = granted.chain(state).chain(collector).collect();
     if !ports.is_empty() {
         ports.push(("name servers".to_owned(), NAME_SERVER_PORT));
+    }
+    ports
+}
+
+/// Returns the ports that downloads from registries need, those of name servers included.
+fn registry_ports(config: &Config) -> Vec<u16> {
+    let sources = config.handler_sources().into_iter();
+    let mut ports: Vec<u16> = sources
+        .filter_map(|(_, one)| one.port(&config.oci))
+        .collect();
+    if !ports.is_empty() {
+        // Tokens and content can be at other hosts.
+        ports.extend([HTTPS_PORT, NAME_SERVER_PORT]);
     }
     ports
 }

@@ -162,7 +162,7 @@ impl RunningHosts {
         check_folders(name, root, handlers)?;
         let pages = Arc::new(Pages::open(root, host.page_options())?);
         let engine = self.engine.with_policies(policies.clone());
-        let scan = reload::list_of_host(handlers, name);
+        let scan = reload::list_of_host(handlers, host.external_handlers()?, name);
         let registry = Arc::new(Published::new(scan.registry()));
         options.on_pages = Some(on_pages(pages.clone(), None));
         options.on_started =
@@ -282,6 +282,7 @@ impl RunningHost {
     fn set(&mut self, host: &Config, policies: &Policies) -> anyhow::Result<()> {
         self.parts.pages.set_options(host.page_options())?;
         self.engine.set_policies(policies.clone());
+        self.reload.serve_external(host.external_handlers()?);
         if !self.policies.grants_like(policies) {
             self.reload.look_again()();
         }

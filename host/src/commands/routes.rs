@@ -28,11 +28,13 @@ pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
     let site = &config.site;
     let errors = error_log::start(&config)?;
     check_folders(&config, &overlaps)?;
+    let _pulled = config.pull_handlers(&|| false)?;
     let engine = Engine::new(&Budget::default(), &config.compile, site.code_cache())?
         .with_runtime(site.runtime().as_deref());
     // A script may need its variables to be imported.
     engine.set_policies(config.policies()?);
-    let registry = reload::scan_once(site.handlers(), &engine).registry();
+    let registry =
+        reload::scan_once(site.handlers(), config.external_handlers()?, &engine).registry();
     let mut routes = route_table(site.root(), &registry);
     add_grants(&mut routes, &config.handlers);
     warn_of_unknown_handlers(&config.handlers, &registry);
@@ -40,7 +42,9 @@ pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
         let site = &host.site;
         hosts::check_folders(&name, site.root(), site.handlers())?;
         let engine = engine.with_policies(policies);
-        let registry = reload::scan_host_once(site.handlers(), &name, &engine).registry();
+        let registry =
+            reload::scan_host_once(site.handlers(), host.external_handlers()?, &name, &engine)
+                .registry();
         let mut of_host = route_table(site.root(), &registry);
         add_grants(&mut of_host, &host.handlers);
         warn_of_unknown_handlers(&host.handlers, &registry);

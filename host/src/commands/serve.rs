@@ -23,6 +23,7 @@ use crate::cli;
 use crate::config::{Config, Live};
 use crate::file_watch::{FileWatch, Stamps};
 use crate::log::{self, AccessLog, AccessTarget, Log};
+use crate::oci::Pulled;
 use crate::printable;
 use crate::server::Sockets;
 use crate::server::tls::LoadedCertificates;
@@ -130,6 +131,7 @@ fn start_as(
                 site: Loaded {
                     config,
                     bundle,
+                    pulled: Vec::new(),
                     stamps,
                 },
                 program,
@@ -190,8 +192,18 @@ impl Ready {
 struct Loaded {
     config: Config,
     bundle: Option<Arc<Unpacked>>,
+    /// The handlers from registries.
+    pulled: Vec<Pulled>,
     /// The states of the files that it was loaded from.
     stamps: Stamps,
+}
+
+impl Loaded {
+    /// Downloads the handlers that are in registries.
+    fn pull(&mut self) -> anyhow::Result<()> {
+        self.pulled = self.config.pull_handlers(&|| false)?;
+        Ok(())
+    }
 }
 
 /// What a server starts with.
@@ -212,10 +224,12 @@ fn run(
 ) -> anyhow::Result<ExitCode> {
     let Start {
         arguments,
-        site,
+        mut site,
         predecessor,
         ..
     } = start;
+    // With the rights that are left, as later, and while a signal still ends this process.
+    site.pull()?;
     let Ready {
         opened,
         certificates,
@@ -357,10 +371,11 @@ fn wait(
 fn supervise(start: Start<'_>, logs: Logs) -> anyhow::Result<ExitCode> {
     let Start {
         arguments,
-        site,
+        mut site,
         mut predecessor,
         ..
     } = start;
+    site.pull()?;
     let config = &site.config.clone();
     let signals = watch_signals(&[SIGCHLD, SIGUSR2], predecessor.as_ref())?;
     let opened = keeper::open(config, start.activation, predecessor.as_mut())?;
@@ -429,7 +444,13 @@ fn watch_config(
     if let Some(bundle) = &site.bundle {
         bundle.is_served();
     }
-    Live::new(sources, site.config, site.bundle, flags, apply).watch(site.stamps)
+    let Loaded {
+        config,
+        bundle,
+        pulled,
+        stamps,
+    } = site;
+    Live::new(sources, config, bundle, pulled, flags, apply).watch(stamps)
 }
 
 /// Catches signals from here on and queues them until they are read: the termination signals,

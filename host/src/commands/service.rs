@@ -170,7 +170,8 @@ impl Service {
         if let (Some(projects), Some(dev)) = (&projects, dev.cloned()) {
             projects.on_event(move |event| dev.build_changed(event));
         }
-        let scan = reload::list(handlers, projects);
+        let external = config.external_handlers()?;
+        let scan = reload::list(handlers, external, projects);
         let registry = Arc::new(Published::new(scan.registry()));
         let mut settings = config.settings()?;
         engine.set_policies(settings.policies.clone());
@@ -466,10 +467,11 @@ impl Controls {
         }
         if is_same && (is_followed || has_same_grants) {
             self.engine.set_policies(settings.policies.clone());
-            if let Some(reload) = &self.following().reload
-                && !has_same_grants
-            {
-                reload.look_again()();
+            if let Some(reload) = &self.following().reload {
+                reload.serve_external(config.external_handlers()?);
+                if !has_same_grants {
+                    reload.look_again()();
+                }
             }
             self.pages.set_options(config.page_options())?;
             self.settings.publish(settings);

@@ -33,6 +33,7 @@ pub(super) fn check_folders(config: &Config, overlaps: &[String]) -> anyhow::Res
             let what = missing(root);
             tracing::warn!("{root_shown}: {what}; pages are served once it exists");
         }
+        (false, false) if !config.handler_sources().is_empty() => {}
         (false, false) => bail!(
             "neither {root_shown} nor {handlers_shown} is a folder: name the folder that holds \
              them (wasgi serve SITE), or each (--root, --handlers)"

@@ -204,7 +204,7 @@ impl Sender {
         let built = projects::build_all(config)?;
         let scan = match config.site.builds() {
             Some(places) if !built.is_empty() => reload::list_built(config.site.handlers(), places),
-            _ => reload::list(config.site.handlers(), None),
+            _ => reload::list(config.site.handlers(), Vec::new(), None),
         };
         Ok(Self {
             built,

@@ -11,10 +11,12 @@ use anyhow::{Context, bail};
 use super::complaint::Complaint;
 use super::draft::{Draft, Origin};
 use super::file::{self, Contents, FILE_NAME, MAX_BYTES};
+use super::pulled;
 use super::sections::Config;
 use super::site;
 use super::table::all_keys;
-use crate::bundle::{Archive, PublicKey, Unpacked};
+use crate::bundle::{Archive, PublicKey, PulledBundle, Unpacked};
+use crate::oci::{self, ArtifactKind, Pulling, Reference};
 
 /// Keys whose values are the bundle's parts, each with what is in the bundle.
 const OWN: [(&str, &str); 3] = [
@@ -26,6 +28,28 @@ const OWN: [(&str, &str); 3] = [
 /// Why a bundle can't have virtual hosts.
 const NO_HOSTS: &str = "a bundle is one site, without virtual hosts: serve each host's bundle by \
                         its own server, behind a proxy";
+
+/// Returns a bundle in a registry, after downloading it if it isn't in the store.
+///
+/// # Errors
+///
+/// Fails if the reference has no digest, if the bundle can't be downloaded, or if it is none.
+pub(super) fn pull(reference: &str, operator: &Config) -> anyhow::Result<Archive> {
+    let (reference, _) = Reference::parse_pinned(reference).map_err(anyhow::Error::msg)?;
+    let pulling = Pulling {
+        reference: &reference,
+        options: &operator.oci,
+        store: &operator.oci_store()?,
+        is_over: &|| false,
+    };
+    let (copy, reference) = oci::pull(pulling, &mut |_, _| {})?;
+    if copy.kind() != ArtifactKind::Bundle {
+        bail!(
+            "{reference}: is a handler, not a bundle: it can be the source in a table of [handlers]"
+        );
+    }
+    Archive::open_pulled(PulledBundle { reference, copy })
+}
 
 /// Verifies and unpacks a bundle as the operator's configuration says.
 ///
@@ -57,11 +81,8 @@ pub(super) fn draft(bundle: &Unpacked, operator: Option<Contents>) -> Result<Dra
     if let Some(text) = bundle.config() {
         let shown = bundle.path().join(FILE_NAME);
         let read = file::read(text).map_err(|complaint| complaint.in_file(&shown))?;
-        if let Some((key, line)) = read
-            .lines
-            .iter()
-            .find(|(key, _)| key.starts_with("bundle."))
-        {
+        let is_operators = |key: &str| key.starts_with("bundle.") || key.starts_with("oci.");
+        if let Some((key, line)) = read.lines.iter().find(|(key, _)| is_operators(key)) {
             let why = "belongs into the operator's file, which --config names, not into a bundle";
             return Err(Complaint::new(key, why).at(*line).in_file(&shown));
         }
@@ -71,7 +92,7 @@ pub(super) fn draft(bundle: &Unpacked, operator: Option<Contents>) -> Result<Dra
         draft.origins = lines
             .map(|(key, line)| (key, Origin::Bundle(line)))
             .collect();
-        draft.config.start_at(folder_of(bundle.path()));
+        draft.config.start_at(bundle.base());
     }
     if let Some(operator) = operator {
         put(&mut draft, operator);
@@ -118,6 +139,7 @@ pub(super) fn set_parts(draft: &mut Draft, bundle: &Unpacked) -> Result<(), Comp
         }
         draft.origins.remove(key);
     }
+    pulled::refuse(&draft.config.handlers)?;
     let site = &mut draft.config.site;
     site.root = Some(bundle.pages());
     site.handlers = Some(bundle.handlers());
@@ -126,11 +148,6 @@ pub(super) fn set_parts(draft: &mut Draft, bundle: &Unpacked) -> Result<(), Comp
         site.runtime = bundle.runtime();
     }
     Ok(())
-}
-
-/// Returns the folder that a bundle is in.
-pub(super) fn folder_of(bundle: &Path) -> &Path {
-    bundle.parent().unwrap_or(Path::new(""))
 }
 
 /// Refuses to serve a folder if bundles must be signed.

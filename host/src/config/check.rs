@@ -1,5 +1,6 @@
 //! Checks the ranges of values and their consistency.
 
+use super::pulled;
 use super::table::HANDLER_KEYS;
 use super::{Complaint, Config, Key, all_keys};
 use crate::bundle::PublicKey;
@@ -98,6 +99,7 @@ fn hosts(config: &Config) -> Result<(), Complaint> {
 
 /// Checks the settings of individual handlers.
 fn handlers(config: &Config) -> Result<(), Complaint> {
+    pulled::check(&config.handlers)?;
     for (name, handler) in config.handlers.iter() {
         for key in HANDLER_KEYS {
             let max = key

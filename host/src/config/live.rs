@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -11,6 +12,7 @@ use super::table::HANDLER_KEYS;
 use super::{Config, Draft, Key, ResolvedConfig, Sources, all_keys};
 use crate::bundle::Unpacked;
 use crate::file_watch::{FileWatch, Stamps, Watched};
+use crate::oci::Pulled;
 use crate::policy::Handler;
 
 /// The polling interval. Changed files are read once they have stayed the same for one interval: an
@@ -27,6 +29,11 @@ pub(crate) struct Live {
     bundle: Option<Arc<Unpacked>>,
     /// The one before it: with several processes, they switch some time later.
     previous: Option<Arc<Unpacked>>,
+    /// The handlers from registries that are served.
+    pulled: Vec<Pulled>,
+    /// The ones before.
+    previously_pulled: Vec<Pulled>,
+    is_stopping: Arc<AtomicBool>,
     /// The states of the files of secrets when they were read.
     secrets: Stamps,
     was_there: bool,
@@ -53,11 +60,12 @@ pub(super) struct Changes {
 
 impl Live {
     /// Creates a reloader that calls `apply` with each new configuration. `running` is already in
-    /// force, and `bundle` is served.
+    /// force, `bundle` is served, and so is what was `pulled`.
     pub(crate) fn new(
         sources: Sources,
         running: Config,
         bundle: Option<Arc<Unpacked>>,
+        pulled: Vec<Pulled>,
         flags: impl Fn(&mut Draft) + Send + 'static,
         apply: impl FnMut(&Config) -> anyhow::Result<()> + Send + 'static,
     ) -> Self {
@@ -70,6 +78,9 @@ impl Live {
             running,
             bundle,
             previous: None,
+            pulled,
+            previously_pulled: Vec::new(),
+            is_stopping: Arc::default(),
         }
     }
 
@@ -92,7 +103,8 @@ impl Live {
             true => self.sources.site.display().to_string(),
             false => file.display().to_string(),
         };
-        if self.bundle.is_some() && !self.sources.site.exists() {
+        let is_file = self.bundle.is_some() && self.sources.reference().is_none();
+        if is_file && !self.sources.site.exists() {
             let shown = self.sources.site.display();
             tracing::warn!("{shown} was removed: its last version is served until it exists again");
             return;
@@ -107,7 +119,11 @@ impl Live {
         let result = self.read().and_then(|resolved| {
             // Overlaps that are allowed were logged at startup.
             resolved.check_layout(&self.sources)?;
-            self.take(&resolved.config, resolved.bundle)
+            let is_over = || self.is_stopping.load(Ordering::Relaxed);
+            let pulled = resolved.config.pull_handlers(&is_over)?;
+            let changes = self.take(&resolved.config, resolved.bundle)?;
+            self.previously_pulled = std::mem::replace(&mut self.pulled, pulled);
+            Ok(changes)
         });
         match result {
             Ok(changes) => {
@@ -163,6 +179,10 @@ impl Watched for Live {
 
     fn changed(&mut self) {
         self.reload();
+    }
+
+    fn begin(&mut self, is_stopping: Arc<AtomicBool>) {
+        self.is_stopping = is_stopping;
     }
 }
 

@@ -29,6 +29,7 @@ mod live;
 mod nearest;
 mod of_host;
 mod overlap;
+mod pulled;
 mod resolved;
 mod sections;
 mod show;

@@ -82,9 +82,11 @@ pub(crate) fn unknown_handlers<'h>(
     known: &'h [String],
 ) -> Vec<(&'h str, Option<&'h str>)> {
     let known = || known.iter().map(String::as_str);
+    // One from a registry is known before it is loaded.
+    let is_elsewhere = |name| handlers.get(name).is_some_and(|one| one.source.is_some());
     let unknown = handlers
         .names()
-        .filter(|name| !known().any(|one| one == *name));
+        .filter(|name| !known().any(|one| one == *name) && !is_elsewhere(name));
     unknown.map(|name| (name, nearest(name, known()))).collect()
 }
 

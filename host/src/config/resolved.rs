@@ -12,6 +12,7 @@ use super::{bundled, check, overlap, site};
 use crate::bundle::{Archive, Unpacked, signature_of};
 use crate::file_stamp::FileStamp;
 use crate::file_watch::Stamps;
+use crate::oci::Reference;
 
 /// The sources of a configuration.
 #[derive(Clone, Debug, Default)]
@@ -32,11 +33,16 @@ impl Sources {
         self.file.clone().unwrap_or_else(in_site)
     }
 
+    /// Returns the reference to the bundle, if it is in a registry.
+    pub(crate) fn reference(&self) -> Option<&str> {
+        self.site.to_str().filter(|site| Reference::is_meant(site))
+    }
+
     /// Returns the states of the files that the configuration comes from: the file and, unless the
     /// site is a folder, the bundle and its signature. Must be called before they are read.
     pub(crate) fn stamps(&self) -> Stamps {
         let mut stamps = vec![FileStamp::of_path(&self.file())];
-        if !self.site.is_dir() {
+        if !self.site.is_dir() && self.reference().is_none() {
             let signature = signature_of(&self.site);
             stamps.extend([&*self.site, &*signature].map(FileStamp::of_path));
         }
@@ -63,8 +69,12 @@ impl ResolvedConfig {
     /// Fails if the file cannot be read or a key is wrong, with one line that gives the location
     /// and the reason.
     pub(crate) fn load(sources: &Sources, flags: impl FnOnce(&mut Draft)) -> anyhow::Result<Self> {
+        if let Some(reference) = sources.reference() {
+            let pull = |operator: &Config| bundled::pull(reference, operator);
+            return Self::load_bundle(pull, sources.file.as_deref(), flags);
+        }
         if let Some(archive) = Archive::open(&sources.site)? {
-            return Self::load_bundle(&archive, sources.file.as_deref(), flags);
+            return Self::load_bundle(|_| Ok(archive), sources.file.as_deref(), flags);
         }
         site::check_folder(&sources.site)?;
         let path = sources.file();
@@ -75,9 +85,10 @@ impl ResolvedConfig {
         Ok(resolved)
     }
 
-    /// Unpacks a bundle, and loads its configuration with the operator's `file` on top of it.
+    /// Unpacks a bundle, which `find` returns for the operator's configuration, and loads its
+    /// configuration with the operator's `file` on top of it.
     fn load_bundle(
-        archive: &Archive,
+        find: impl FnOnce(&Config) -> anyhow::Result<Archive>,
         file: Option<&Path>,
         flags: impl FnOnce(&mut Draft),
     ) -> anyhow::Result<Self> {
@@ -95,13 +106,13 @@ impl ResolvedConfig {
         }
         let none = Config::default();
         let options = operator.as_ref().map_or(&none, |read| &read.config);
-        let bundle = Arc::new(bundled::unpack(archive, options)?);
+        let bundle = Arc::new(bundled::unpack(&find(options)?, options)?);
         let path = file.unwrap_or(Path::new(FILE_NAME));
         let mut draft = bundled::draft(&bundle, operator).map_err(complain)?;
         flags(&mut draft);
         bundled::set_parts(&mut draft, &bundle)
             .map_err(|complaint| complain(place(&draft.origins, path, Some(&bundle), complaint)))?;
-        let folder = bundled::folder_of(archive.path()).to_owned();
+        let folder = bundle.base().to_owned();
         Self::settle(draft, &folder, Some(bundle), path).map_err(complain)
     }
 

@@ -519,7 +519,7 @@ fn a_good_file_takes_effect_and_a_broken_or_missing_one_changes_nothing() {
         .config;
     let (applied, configs) = mpsc::channel();
     let apply = move |config: &Config| Ok(applied.send(config.clone())?);
-    let mut live = Live::new(sources.clone(), running, None, |_| {}, apply);
+    let mut live = Live::new(sources.clone(), running, None, Vec::new(), |_| {}, apply);
 
     let write = |text: &str| std::fs::write(sources.file(), text).expect("written");
     write("[limits]\nbody = \"1MiB\"\n[server]\nthreads = 9\n");

@@ -15,7 +15,6 @@ use super::location::{Location, check_named_address};
 use super::manifest::ACCEPTED;
 use super::options::OciOptions;
 use super::reference::Reference;
-use crate::loopback;
 use crate::outbound::own::Client;
 use crate::outbound::{Download, Until};
 
@@ -56,9 +55,7 @@ impl<'c> Registry<'c> {
         until: Until<'c>,
     ) -> anyhow::Result<Self> {
         let name = reference.registry();
-        let is_plain = loopback::is_authority(name.as_bytes())
-            || options.plain_http.iter().any(|host| host == name);
-        let base = Location::new(!is_plain, reference.authority(), String::new());
+        let base = reference.location(options, String::new());
         Ok(Self {
             client,
             base: base.map_err(anyhow::Error::msg)?,

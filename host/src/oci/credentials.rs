@@ -105,7 +105,7 @@ impl Known {
 }
 
 /// Returns where docker stores passwords.
-fn default_file() -> Option<PathBuf> {
+pub(super) fn default_file() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).map(PathBuf::from);
     let absolute = |path: &PathBuf| path.is_absolute();
     let folder = set("DOCKER_CONFIG").filter(absolute);

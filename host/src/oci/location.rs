@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::Uri;
 
-use super::reference::{is_host, split_authority};
+use super::host::{is_host, split_authority};
 use crate::grants::AddressRange;
 use crate::outbound::own::Peer;
 

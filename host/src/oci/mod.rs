@@ -15,6 +15,7 @@ mod auth;
 mod client;
 mod credentials;
 mod digest;
+mod host;
 mod location;
 mod manifest;
 mod options;
@@ -22,6 +23,8 @@ mod pull;
 mod reference;
 mod store;
 
+pub(crate) use manifest::ArtifactKind;
 pub(crate) use options::OciOptions;
 pub(crate) use pull::{Pulling, pull};
 pub(crate) use reference::Reference;
+pub(crate) use store::{Pulled, Store};

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::reference::is_host;
+use super::credentials;
+use super::host::is_host;
+use crate::loopback;
 
 /// The section `[oci]`: registries of handlers and bundles.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -28,6 +30,17 @@ impl OciOptions {
         {
             *path = resolve(path);
         }
+    }
+
+    /// Returns the file with passwords, which may be missing unless it is set.
+    pub(crate) fn credentials_file(&self) -> Option<PathBuf> {
+        self.credentials.clone().or_else(credentials::default_file)
+    }
+
+    /// Returns whether a registry is reached without TLS.
+    pub(super) fn is_plain(&self, registry: &str) -> bool {
+        loopback::is_authority(registry.as_bytes())
+            || self.plain_http.iter().any(|host| host == registry)
     }
 
     /// Returns the first entry of `plain-http` that is no host.

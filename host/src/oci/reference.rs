@@ -1,10 +1,11 @@
 //! The name of an artifact in a registry: `oci://HOST[:PORT]/NAME[:TAG][@DIGEST]`.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
 
 use super::digest::Digest;
-use crate::grants::MAX_NAME_BYTES;
+use super::host::is_host;
+use super::location::Location;
+use super::options::OciOptions;
 use crate::redact;
 
 /// What every reference begins with.
@@ -35,6 +36,11 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
+    /// Returns whether a text is meant to be a reference.
+    pub(crate) fn is_meant(text: &str) -> bool {
+        text.starts_with(SCHEME)
+    }
+
     /// Parses a reference.
     ///
     /// # Errors
@@ -94,6 +100,22 @@ impl Reference {
         })
     }
 
+    /// Parses a reference with a digest, for a configuration.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is anything else, with the line to write instead.
+    pub(crate) fn parse_pinned(text: &str) -> Result<(Self, Digest), String> {
+        let reference = Self::parse(text)?;
+        match reference.digest {
+            Some(digest) => Ok((reference, digest)),
+            None => Err(format!(
+                "{reference}: has no digest, and a tag can move to something else: \
+                 `wasgi pull {reference}` prints the reference to write instead"
+            )),
+        }
+    }
+
     /// Returns the host and the port, as they are written.
     pub(crate) fn registry(&self) -> &str {
         &self.registry
@@ -105,6 +127,25 @@ impl Reference {
             DOCKER_HUB => DOCKER_HUB_API,
             registry => registry,
         }
+    }
+
+    /// Returns the location of a path in the registry.
+    ///
+    /// # Errors
+    ///
+    /// Fails if its host is none, which was checked already.
+    pub(super) fn location(
+        &self,
+        options: &OciOptions,
+        target: String,
+    ) -> Result<Location, String> {
+        Location::new(!options.is_plain(&self.registry), self.authority(), target)
+    }
+
+    /// Returns the port of the registry.
+    pub(crate) fn port(&self, options: &OciOptions) -> Option<u16> {
+        let location = self.location(options, String::new());
+        location.ok().map(|location| location.port)
     }
 
     /// Returns the name in requests.
@@ -140,6 +181,11 @@ impl Reference {
             ..self.clone()
         }
     }
+
+    /// Returns the reference without tag and digest: all versions of an artifact.
+    pub(crate) fn all_versions(&self) -> String {
+        format!("{SCHEME}{}/{}", self.registry, self.repository)
+    }
 }
 
 impl fmt::Display for Reference {
@@ -153,47 +199,6 @@ impl fmt::Display for Reference {
             None => Ok(()),
         }
     }
-}
-
-/// Splits a host and its port. Brackets of an IPv6 address are removed.
-pub(super) fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']')?;
-            host.parse::<Ipv6Addr>().ok()?;
-            (
-                host,
-                rest.strip_prefix(':').or(rest.is_empty().then_some("")),
-            )
-        }
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, Some("")),
-        },
-    };
-    let port = port?;
-    match port {
-        "" if authority.ends_with(':') => None,
-        "" => Some((host, None)),
-        _ if port.len() > 5 || !port.bytes().all(|digit| digit.is_ascii_digit()) => None,
-        _ => match port.parse() {
-            Ok(0) | Err(_) => None,
-            Ok(port) => Some((host, Some(port))),
-        },
-    }
-}
-
-/// Returns whether a text is a host, perhaps with a port.
-pub(super) fn is_host(authority: &str) -> bool {
-    let Some((host, _)) = split_authority(authority) else {
-        return false;
-    };
-    let is_label = |label: &str| {
-        let is_inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        !label.is_empty() && label.bytes().all(is_inside)
-    };
-    host.len() <= MAX_NAME_BYTES
-        && (host.parse::<IpAddr>().is_ok() || host.split('.').all(is_label))
 }
 
 /// Checks a name: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`.
@@ -296,6 +301,13 @@ mod tests {
             why.contains("has a user") && !why.contains("secret"),
             "{why}"
         );
+    }
+
+    #[test]
+    fn a_tag_is_refused_with_what_to_do() {
+        let why = Reference::parse_pinned("oci://host/a:1").expect_err("a tag");
+        assert!(why.contains("`wasgi pull oci://host/a:1`"), "{why}");
+        assert!(Reference::parse_pinned(&format!("oci://host/a:1@{DIGEST}")).is_ok());
     }
 
     #[test]

@@ -78,6 +78,12 @@ impl Store {
         }
     }
 
+    /// Returns where the handler of the manifest with this digest is, if it is in the store.
+    pub(crate) fn handler(folder: &Path, digest: &Digest) -> PathBuf {
+        let folder = folder.join(digest.hex());
+        folder.join(file_name(ArtifactKind::Handler))
+    }
+
     /// Returns the artifact with this digest if it is there and whole. One that is damaged is
     /// removed if possible.
     ///
@@ -297,6 +303,7 @@ mod tests {
                 let digest = add(&store, b"content");
                 let found = store.find(&digest).expect("no error").expect("it is there");
                 assert_eq!(fs::read(found.file()).expect("read"), b"content");
+                assert_eq!(found.file(), Store::handler(&folder, &digest));
                 drop(found);
                 let damaged = folder.join(digest.hex()).join(damage);
                 fs::write(&damaged, bytes).expect("written");

@@ -27,6 +27,9 @@ const BELOW: &str = "/*";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Handler {
+    /// The reference to the handler in an OCI registry. Unset for one in the folder of handlers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// The number of requests that one instance serves, one at a time. Defaults to 1, a new
     /// instance for each request. An instance that fails is dropped, regardless of how many
     /// requests it has served.

@@ -21,8 +21,8 @@ use crate::router::{MatchedBy, RequestPath, Route, Table};
 
 pub(crate) use handler::{Handler, Usage, Version};
 pub(crate) use pending::{Claim, Pending, Step};
-pub(crate) use problem::label;
 pub(crate) use problem::{Problem, ProblemKind};
+pub(crate) use problem::{is_url, label};
 pub(crate) use report::{Describe, RouteTable, Row, RowState};
 pub(crate) use shadow::shadowed_pages;
 

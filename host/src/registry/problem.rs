@@ -141,8 +141,17 @@ impl fmt::Display for Problem {
 /// Formats the path of a file in a folder for people. File names are untrusted: hidden characters
 /// in them must not reach a terminal or start a new line in the log.
 pub(crate) fn label(folder: &Path, file: &Path) -> String {
-    let path = folder.join(file);
+    let path = match file.to_str() {
+        Some(url) if is_url(url) => file.to_owned(),
+        _ => folder.join(file),
+    };
     printable::line_of_bytes(path.as_os_str().as_encoded_bytes()).to_string()
+}
+
+/// Returns whether the file of a handler is not in the folder: it has a URL in place of a path.
+pub(crate) fn is_url(file: &str) -> bool {
+    // A path in the folder has no empty segment.
+    file.contains("://")
 }
 
 /// Replaces every run of white space and control characters in `text` with one space and other

@@ -16,6 +16,7 @@
 //!   runs here. A link to a folder is followed if its target is within the handlers folder and
 //!   doesn't contain the link: a mounted volume's `sub -> ..data/sub`.
 //! - Anything else is a [`Problem`], to explain why a file has no route.
+//! - [`External`] handlers are listed as if they were in the folder, and precede those in it.
 //!
 //! If several files have the same route, one of them is served, and each of the others is a
 //! problem: `api.wasm` precedes `api/index.wasm`, then the order of [`EXTENSIONS`] decides, with a
@@ -29,7 +30,7 @@ use std::path::{Path, PathBuf};
 use super::application;
 use super::language::Language;
 use crate::file_stamp::FileStamp;
-use crate::registry::{Problem, ProblemKind, label};
+use crate::registry::{Problem, ProblemKind, is_url, label};
 use crate::reload::projects::{Places, Project, ProjectKind};
 use crate::router::{MAX_SEGMENTS, Route, Shape};
 
@@ -87,7 +88,8 @@ pub(super) struct Found {
     pub(super) route: Route,
     pub(super) shape: Shape,
     pub(super) stamp: FileStamp,
-    /// The absolute path of what is loaded, if that is the result of a project's build.
+    /// The absolute path of what is loaded, if that is the result of a project's build or an
+    /// external handler.
     pub(super) artifact: Option<PathBuf>,
 }
 
@@ -100,6 +102,19 @@ pub(super) struct Folder<'a> {
     pub(super) given: &'a Path,
     /// Where the results of builds are, if projects are built.
     pub(super) builds: Option<&'a Places>,
+    /// The handlers that are not in it.
+    pub(super) external: &'a [External],
+}
+
+/// A handler whose file is not in the folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct External {
+    /// Its name, from which its route follows.
+    pub(crate) name: String,
+    /// The URL that stands for it in messages. It must change when the file does.
+    pub(crate) shown: String,
+    /// The absolute path of its file.
+    pub(crate) path: PathBuf,
 }
 
 /// Lists the folder and everything below it. Calls `visit` with each folder before reading its
@@ -108,6 +123,7 @@ pub(super) fn list(folder: Folder<'_>, visit: &mut dyn FnMut(&Path)) -> Listing 
     let mut listing = Listing::default();
     let real = fs::canonicalize(folder.path).unwrap_or_else(|_| folder.path.to_owned());
     listing.enter(folder, "", real, visit);
+    listing.add_external(folder);
     listing.limit_strays(folder);
     listing.settle_conflicts(folder);
     listing.handlers.sort_by(|a, b| a.file.cmp(&b.file));
@@ -139,6 +155,7 @@ pub(crate) fn applications(folder: &Path) -> Vec<PathBuf> {
         path: folder,
         given: folder,
         builds: None,
+        external: &[],
     };
     let handlers = list(given, &mut |_| {}).handlers;
     let folders = handlers.iter().filter(|found| found.is_folder());
@@ -152,6 +169,7 @@ pub(crate) fn handler_files(folder: &Path) -> (Vec<String>, Vec<String>) {
         path: folder,
         given: folder,
         builds: None,
+        external: &[],
     };
     let listing = list(given, &mut |_| {});
     let handlers = listing.handlers.into_iter().map(|found| found.file);
@@ -167,6 +185,7 @@ pub(crate) fn find_projects(folder: &Path, builds: &Places) -> Vec<Project> {
         path: &path,
         given: folder,
         builds: Some(builds),
+        external: &[],
     };
     list(given, &mut |_| {}).projects
 }
@@ -177,6 +196,7 @@ pub(crate) fn scripts(folder: &Path) -> Vec<Language> {
         path: folder,
         given: folder,
         builds: None,
+        external: &[],
     };
     let handlers = list(given, &mut |_| {}).handlers;
     let languages = handlers.iter().map(|found| folder.join(&found.file));
@@ -322,6 +342,18 @@ impl Listing {
         }
     }
 
+    /// Adds the handlers that are not in the folder.
+    fn add_external(&mut self, folder: Folder<'_>) {
+        for one in folder.external {
+            let (file, name) = (one.shown.clone(), one.name.clone());
+            match FileStamp::of_path(&one.path) {
+                Some(stamp) => self.found(folder, file, name, stamp, Some(one.path.clone())),
+                // A version that is loaded needs its file no more.
+                None => self.unseen.push(file),
+            }
+        }
+    }
+
     /// Adds a folder that is one handler.
     fn application(&mut self, folder: Folder<'_>, below: &str, visit: &mut dyn FnMut(&Path)) {
         match application::stamp(&folder.path.join(below), visit) {
@@ -359,7 +391,7 @@ impl Listing {
         let built: HashSet<String> = self
             .handlers
             .iter()
-            .filter(|found| found.artifact.is_some())
+            .filter(|found| found.artifact.is_some() && !is_url(&found.file))
             .map(|found| format!("{}.wasm", found.name))
             .collect();
         for found in std::mem::take(&mut self.handlers) {

@@ -64,7 +64,9 @@ pub(crate) use application::{
 pub(crate) use cancel::CancelToken;
 pub(crate) use language::Language;
 pub(crate) use later::{Later, Renewal};
-pub(crate) use listing::{EXTENSIONS, applications, find_projects, handler_files, scripts};
+pub(crate) use listing::{
+    EXTENSIONS, External, applications, find_projects, handler_files, scripts,
+};
 pub(crate) use load::LoadTimes;
 pub(crate) use loader::{Load, LoadRequest};
 pub(crate) use options::{HandlerEvent, OnHandler, OnStarted, ReloadOptions, Started};
@@ -147,6 +149,11 @@ impl Reload {
     pub(crate) fn look_again(&self) -> impl Fn() + Send + Sync + use<> {
         let order = self.order.clone();
         move || order(Order::LookAgain)
+    }
+
+    /// Serves these handlers, which are not in the folder, in place of the earlier ones.
+    pub(crate) fn serve_external(&self, external: Vec<External>) {
+        (self.order)(Order::External(external));
     }
 
     /// Makes stopping not wait for deferred work ([`Later`]).

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::load::LoadTimes;
 use super::pages::OnPages;
-use crate::registry::Version;
+use crate::registry::{Handler, Version};
 use crate::router::Route;
 
 /// The interval of listings without events: network file systems, bind mounts of some virtual
@@ -80,6 +80,19 @@ pub(crate) enum HandlerEvent {
         /// Its file in the folder of handlers.
         file: String,
     },
+}
+
+impl HandlerEvent {
+    /// Returns the event of a version that is served, after a load if `times` are given.
+    pub(super) fn loaded<P>(handler: &Handler<P>, times: Option<LoadTimes>) -> Self {
+        Self::Loaded {
+            name: handler.name.clone(),
+            file: handler.file.clone(),
+            route: handler.route.clone(),
+            version: handler.version,
+            times,
+        }
+    }
 }
 
 /// Called with each event of a handler's file after what is served has changed accordingly, on the

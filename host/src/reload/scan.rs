@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Instant, SystemTime};
 
+use super::listing::External;
 use super::loader::Load;
 use super::options::{LOADS, workers};
 use super::queue::Capacity;
@@ -36,9 +37,13 @@ impl<P> fmt::Debug for Scan<P> {
 
 /// Lists the handlers folder without loading: only names and stamps, some 2.5 ms for a thousand
 /// handlers. [`Reload::start`](super::Reload::start) continues from there.
-/// The `projects`, if given, are built from now on.
-pub(crate) fn list<P>(folder: &Path, projects: Option<Projects>) -> Scan<P> {
-    list_after(folder, |slots| {
+/// The `projects`, if given, are built from now on. The `external` handlers are served as well.
+pub(crate) fn list<P>(
+    folder: &Path,
+    external: Vec<External>,
+    projects: Option<Projects>,
+) -> Scan<P> {
+    list_after(folder, external, |slots| {
         if let Some(projects) = projects {
             slots.build_with(projects);
         }
@@ -46,33 +51,48 @@ pub(crate) fn list<P>(folder: &Path, projects: Option<Projects>) -> Scan<P> {
 }
 
 /// Lists the handlers folder of a virtual host as [`list`] does.
-pub(crate) fn list_of_host<P>(folder: &Path, host: &str) -> Scan<P> {
-    list_after(folder, |slots| slots.belong_to(host))
+pub(crate) fn list_of_host<P>(folder: &Path, external: Vec<External>, host: &str) -> Scan<P> {
+    list_after(folder, external, |slots| slots.belong_to(host))
 }
 
 /// Lists the handlers folder as [`list`] does, with the results of earlier builds of its projects.
 pub(crate) fn list_built<P>(folder: &Path, builds: Places) -> Scan<P> {
-    list_after(folder, |slots| slots.serve_built(builds))
+    list_after(folder, Vec::new(), |slots| slots.serve_built(builds))
 }
 
 /// Lists the handlers folder after `prepare` was called.
-fn list_after<P>(folder: &Path, prepare: impl FnOnce(&mut Slots<P>)) -> Scan<P> {
+fn list_after<P>(
+    folder: &Path,
+    external: Vec<External>,
+    prepare: impl FnOnce(&mut Slots<P>),
+) -> Scan<P> {
     let clock = SystemTime::now();
     let mut slots = Slots::new(folder, Capacity::new(workers().get(), LOADS.get()));
     prepare(&mut slots);
-    slots.look(Trust::AtOnce, Instant::now(), &mut |_| {});
+    let now = Instant::now();
+    slots.set_external(external, now);
+    slots.look(Trust::AtOnce, now, &mut |_| {});
     Scan { slots, clock }
 }
 
 /// Lists the handlers folder once and loads its files, several at a time: for `wasgi routes`.
 /// Blocks until all are loaded. Logs nothing, because problems are in [`Registry::problems`].
-pub(crate) fn scan_once<L: Load>(folder: &Path, loader: &L) -> Scan<L::Program> {
-    scan_until(folder, loader, &|| false)
+pub(crate) fn scan_once<L: Load>(
+    folder: &Path,
+    external: Vec<External>,
+    loader: &L,
+) -> Scan<L::Program> {
+    load_all(list(folder, external, None), loader, &|| false)
 }
 
 /// Lists the handlers folder of a virtual host and loads its files as [`scan_once`] does.
-pub(crate) fn scan_host_once<L: Load>(folder: &Path, host: &str, loader: &L) -> Scan<L::Program> {
-    load_all(list_of_host(folder, host), loader, &|| false)
+pub(crate) fn scan_host_once<L: Load>(
+    folder: &Path,
+    external: Vec<External>,
+    host: &str,
+    loader: &L,
+) -> Scan<L::Program> {
+    load_all(list_of_host(folder, external, host), loader, &|| false)
 }
 
 /// Lists the handlers folder once and loads its files as [`scan_once`] does, but begins no further
@@ -82,7 +102,7 @@ pub(crate) fn scan_until<L: Load>(
     loader: &L,
     is_over: &(dyn Fn() -> bool + Sync),
 ) -> Scan<L::Program> {
-    load_all(list(folder, None), loader, is_over)
+    load_all(list(folder, Vec::new(), None), loader, is_over)
 }
 
 /// Loads the files that were listed, several at a time.

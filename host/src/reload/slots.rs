@@ -9,6 +9,7 @@
 //! its hints are lost: see [`Settle`].
 
 mod builds;
+mod external;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::application;
-use super::listing::{self, Folder, Found, Listing};
+use super::listing::{self, External, Folder, Found, Listing};
 use super::load::{Done, Job, LoadTimes, Outcome, Renewed, Stage};
 use super::options::HandlerEvent;
 use super::queue::{Capacity, Position, Queue, SLICE};
@@ -47,6 +48,8 @@ pub(super) struct Slots<P> {
     given: PathBuf,
     /// The virtual host that the folder belongs to.
     host: Option<Arc<str>>,
+    /// The handlers that are not in the folder.
+    external: Vec<External>,
     slots: HashMap<Shape, Slot<P>>,
     settle: Settle,
     /// Jobs to run; at most one per slot.
@@ -107,6 +110,7 @@ impl<P> Slots<P> {
             path: std::path::absolute(given).unwrap_or_else(|_| given.to_owned()),
             given: given.to_owned(),
             host: None,
+            external: Vec::new(),
             slots: HashMap::new(),
             settle: Settle::default(),
             queue: Queue::new(capacity),
@@ -209,6 +213,7 @@ impl<P> Slots<P> {
             path: &self.path,
             given: &self.given,
             builds: self.builds.as_ref(),
+            external: &self.external,
         };
         let mut listing = listing::list(folder, visit);
         if let Some(host) = &self.host {
@@ -378,7 +383,7 @@ impl<P> Slots<P> {
                 slot.settled();
                 if slot.failure.take().is_some() {
                     if let Some(handler) = slot.serving.clone() {
-                        self.record(|| loaded(&handler, None));
+                        self.record(|| HandlerEvent::loaded(&handler, None));
                     }
                     let change = format!("{}: its file is the served version again", job.name);
                     self.changes.push(change);
@@ -570,7 +575,7 @@ impl<P> Slots<P> {
             Counter::Swaps.increment();
         }
         slot.failure = None;
-        let event = loaded(&handler, Some(times));
+        let event = HandlerEvent::loaded(&handler, Some(times));
         self.retired.extend(slot.serving.replace(handler));
         self.record(|| event);
     }
@@ -585,16 +590,5 @@ impl<P> Slots<P> {
     fn release_retired(&mut self) {
         self.retired
             .retain(|handler| Arc::strong_count(handler) > 1);
-    }
-}
-
-/// Returns the event of a version that is served, after a load if `times` are given.
-fn loaded<P>(handler: &Handler<P>, times: Option<LoadTimes>) -> HandlerEvent {
-    HandlerEvent::Loaded {
-        name: handler.name.clone(),
-        file: handler.file.clone(),
-        route: handler.route.clone(),
-        version: handler.version,
-        times,
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::anyhow;
 
+use super::listing::External;
 use super::load::{Done, Job, Outcome, Renewed};
 use super::loader::Load;
 use super::options::{OnHandler, OnStarted, ReloadOptions, STOP_PATIENCE, Started};
@@ -57,8 +58,10 @@ impl<P> From<WatchEvent> for Message<P> {
 }
 
 /// A command to the thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Order {
+    /// Serve these handlers besides those in the folder.
+    External(Vec<External>),
     /// Log changes from now on, and those since the start.
     Tell,
     /// Look up all handlers again.
@@ -269,6 +272,9 @@ impl<L: Load> Reloader<L> {
         match message {
             Message::Order(Order::Stop) => return false,
             Message::Waits => {}
+            Message::Order(Order::External(external)) => {
+                self.slots.set_external(external, Instant::now());
+            }
             Message::Order(Order::Tell) => self.tells = true,
             Message::Order(Order::LookAgain) => self.lost.store(true, Ordering::Relaxed),
             Message::Order(Order::Hurry) => self.stop_patience = Duration::ZERO,

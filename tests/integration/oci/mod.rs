@@ -2,3 +2,5 @@
 
 mod hostile;
 mod pull;
+mod serving;
+mod sources;

@@ -7,6 +7,9 @@ use crate::policy::Handler;
 
 /// The keys of one handler's table, `[handlers.NAME]`.
 pub(in crate::config) const HANDLER_KEYS: &[Key<Handler>] = &[
+    key("source", place!(Handler, source))
+        .unset("the file in the folder of handlers")
+        .doc("the handler in an OCI registry: `oci://HOST/NAME@sha256:DIGEST`; see [registries](registries.md#handlers-from-registries)"),
     key("reuse", place!(Handler, reuse))
         .unset("`1`")
         .count(1, MANY)

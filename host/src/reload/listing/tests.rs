@@ -31,6 +31,7 @@ impl Tree {
             path: self.0.path(),
             given: Path::new("handlers"),
             builds: None,
+            external: &[],
         };
         list(folder, &mut |_| {})
     }
@@ -350,6 +351,7 @@ fn a_missing_folder_is_empty_and_one_that_cant_be_read_is_unknown() {
         path: &tree.path("missing"),
         given: Path::new("missing"),
         builds: None,
+        external: &[],
     };
     let listing = list(missing, visit);
     assert_eq!(
@@ -362,6 +364,7 @@ fn a_missing_folder_is_empty_and_one_that_cant_be_read_is_unknown() {
         path: &tree.path("a/x.wasm"),
         given: Path::new("x.wasm"),
         builds: None,
+        external: &[],
     };
     let listing = list(file, visit);
     assert!(listing.is_unseen("any/thing.wasm"));
@@ -394,6 +397,7 @@ fn every_folder_is_visited_before_it_is_read_and_sources_are_not_entered() {
         path: tree.0.path(),
         given: tree.0.path(),
         builds: None,
+        external: &[],
     };
     let mut visited = Vec::new();
     list(folder, &mut |path| visited.push(path.to_owned()));

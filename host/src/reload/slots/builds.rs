@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::super::options::HandlerEvent;
 use super::super::settle::Hint;
 use super::super::slot::Slot;
-use super::{Slots, loaded};
+use super::Slots;
 use crate::registry::{Claim, Pending, Problem, ProblemKind, Step, label};
 use crate::reload::projects::{BuildEvent, BuildStep, Places, Project, Projects};
 use crate::router::{Route, Shape};
@@ -71,7 +71,7 @@ impl<P> Slots<P> {
                 .into_iter()
                 .find(|handler| handler.file == built.file);
             if let Some(handler) = found {
-                self.record(|| loaded(&handler, None));
+                self.record(|| HandlerEvent::loaded(&handler, None));
             }
         }
     }

@@ -51,7 +51,7 @@ impl Load for Keeper {
 fn serve(loader: &Arc<Keeper>) -> (Site, Reload, Arc<Published<Registry<Program>>>) {
     let site = Site::new();
     site.write("handlers/hello.wasm", "one.");
-    let scan = list(&site.handlers(), None);
+    let scan = list(&site.handlers(), Vec::new(), None);
     let shared = Arc::new(Published::new(scan.registry()));
     let options = ReloadOptions::default();
     let reload = Reload::start(scan, None, loader.clone(), shared.clone(), options);

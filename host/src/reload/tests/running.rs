@@ -42,7 +42,7 @@ impl Running {
 
     fn start_with(site: Site, mut options: ReloadOptions) -> Running {
         let loader = Arc::new(Texts::default());
-        let scan = scan_once(&site.handlers(), &*loader);
+        let scan = scan_once(&site.handlers(), Vec::new(), &*loader);
         let shared = Arc::new(Published::new(scan.registry()));
         let pages: Arc<Mutex<Vec<PagesChange>>> = Arc::default();
         let told = Arc::clone(&pages);
@@ -351,7 +351,7 @@ fn a_folder_that_appears_with_its_parents() {
     let site = Site::bare();
     site.write("html/index.html", "");
     let loader = Arc::new(Texts::default());
-    let scan = scan_once(&site.path("srv/site/handlers"), &*loader);
+    let scan = scan_once(&site.path("srv/site/handlers"), Vec::new(), &*loader);
     let shared = Arc::new(Published::new(scan.registry()));
     let options = ReloadOptions {
         safety_rescan: NEVER,
@@ -428,7 +428,7 @@ fn lost_events_are_made_up_for() {
     let site = Site::new();
     site.write("handlers/hello.wasm", "one.");
     let loader = Arc::new(Texts::default());
-    let scan = scan_once(&site.handlers(), &*loader);
+    let scan = scan_once(&site.handlers(), Vec::new(), &*loader);
     let shared = Arc::new(Published::new(scan.registry()));
     let options = ReloadOptions {
         safety_rescan: NEVER,

@@ -42,7 +42,7 @@ fn what_the_loader_knows_is_not_read() {
     site.write("handlers/hello.wasm", "one.");
     let loader = Knowing::default();
     for _ in 0..2 {
-        let registry = scan_once(&site.handlers(), &loader).registry();
+        let registry = scan_once(&site.handlers(), Vec::new(), &loader).registry();
         let hello = registry.handler("hello").expect("hello");
         assert_eq!(hello.program.text, "one.");
         assert_eq!(hello.version, Version::from_content(b"one."));
@@ -57,7 +57,7 @@ fn a_scan_takes_what_is_there() {
         site.write(&format!("handlers/h{number}.wasm"), &format!("{number}."));
     }
     let loader = Texts::default();
-    let registry = scan_once(&site.handlers(), &loader).registry();
+    let registry = scan_once(&site.handlers(), Vec::new(), &loader).registry();
     assert_eq!(registry.handlers().len(), 20);
     for handler in registry.handlers() {
         assert_eq!(
@@ -66,7 +66,7 @@ fn a_scan_takes_what_is_there() {
         );
     }
     assert_eq!(registry.problems(), []);
-    let nothing = scan_once(&site.path("missing"), &loader).registry();
+    let nothing = scan_once(&site.path("missing"), Vec::new(), &loader).registry();
     assert_eq!(nothing.handlers().len(), 0);
     assert_eq!(nothing.problems()[0].kind, ProblemKind::Unreadable);
 }
@@ -97,7 +97,7 @@ fn an_application_is_hashed_once_after_its_load() {
     let site = Site::new();
     site.write("handlers/shop/app.py", "");
     let loader = Counting::default();
-    let scan = scan_once(&site.handlers(), &loader);
+    let scan = scan_once(&site.handlers(), Vec::new(), &loader);
     assert!(scan.registry().handler("shop").is_some());
     // Looked up, read, and compared after the load.
     assert_eq!(loader.0.load(Ordering::Relaxed), 3);

@@ -467,7 +467,7 @@ fn going_on_from_a_scan_loads_only_what_has_changed() {
     site.write("handlers/broken.wasm", "brok");
     site.write("handlers/notes.txt", "");
     let loader = Texts::default();
-    let scan = scan_once(&site.handlers(), &loader);
+    let scan = scan_once(&site.handlers(), Vec::new(), &loader);
     let registry = scan.registry();
     assert_eq!(registry.handlers().len(), 2);
     assert_eq!(registry.problems().len(), 2);

@@ -23,7 +23,7 @@ struct Start {
 impl Start {
     /// Starts with a loader that can be slow.
     fn on(site: &Site, loader: Arc<Texts>, start_budget: Duration) -> Start {
-        let scan = list(&site.handlers(), None);
+        let scan = list(&site.handlers(), Vec::new(), None);
         let shared = Arc::new(Published::new(scan.registry()));
         let (tell, started) = channel();
         let options = ReloadOptions {
@@ -125,7 +125,7 @@ fn a_handler_of_the_start_claims_its_route_until_something_has_become_of_it() {
     let site = Site::new();
     site.write("handlers/hello.wasm", "one.");
     site.write("handlers/broken.wasm", "brok");
-    let scan = list::<Program>(&site.handlers(), None);
+    let scan = list::<Program>(&site.handlers(), Vec::new(), None);
     let registry = scan.registry();
     let claims = [("broken", Claim::Route), ("hello", Claim::Route)];
     assert_eq!(pending(&registry), claims);
@@ -183,7 +183,7 @@ fn the_start_says_what_is_being_compiled_and_how_long_it_took() {
     for file in ["admin", "shop"] {
         site.write(&format!("handlers/{file}.wasm"), "text.");
     }
-    let slots = list(&site.handlers(), None).slots;
+    let slots = list(&site.handlers(), Vec::new(), None).slots;
     let mut bench = Bench::at(site, slots);
     // Like the thread: one stage at a time.
     while let Some(job) = bench.next_job() {
@@ -248,7 +248,7 @@ fn a_load_that_takes_long_says_so_once() {
 fn the_route_table_says_what_is_not_loaded_yet() {
     let site = Site::new();
     site.write("handlers/shop.wasm", "one.");
-    let table = list::<Program>(&site.handlers(), None)
+    let table = list::<Program>(&site.handlers(), Vec::new(), None)
         .registry()
         .route_table();
     assert_eq!(table.rows[0].state, RowState::Loading);
