@@ -30,6 +30,7 @@ mod hurl;
 mod log;
 mod loopback;
 mod machine;
+mod mapped_bytes;
 mod metrics;
 mod oci;
 mod outbound;

@@ -4,6 +4,7 @@
 //! Debugging information is as untrusted as the code, so a compiling process reads it, when a guest
 //! has trapped. It gets the file again, and only if that is still the version that runs.
 
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 
 use super::compile::Compiler;
 use super::shared_code::SharedCodes;
+use crate::mapped_bytes::MappedBytes;
 use crate::permits::Permits;
 use crate::registry::Version;
 use crate::regular_file;
@@ -102,7 +104,9 @@ impl Lines {
     }
 
     fn read(&self, positions: &[u64], cancel: &CancelToken) -> Option<Vec<Vec<Line>>> {
-        let bytes = regular_file::read(&self.path, MAX_HANDLER_BYTES).ok()?;
+        let mut file = regular_file::open(&self.path).ok()?;
+        let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+        let bytes = MappedBytes::read(&mut file, metadata.len(), MAX_HANDLER_BYTES).ok()??;
         if Version::from_content(&bytes) != self.version {
             return None;
         }

@@ -14,6 +14,7 @@ use super::later::{Later, Renewal};
 use super::loader::{Load, LoadRequest};
 use super::shortage::Shortage;
 use super::source::{self, Content};
+use crate::mapped_bytes::MappedBytes;
 use crate::metrics::{LoadStep, LoadSteps};
 use crate::registry::Version;
 use crate::router::{Route, Shape};
@@ -267,7 +268,7 @@ impl Job {
     }
 
     /// Returns the file's bytes and their version, or the outcome if they must not be loaded.
-    fn read<L: Load>(&self, loader: &L) -> Result<(Vec<u8>, Version), Outcome<L::Program>> {
+    fn read<L: Load>(&self, loader: &L) -> Result<(MappedBytes, Version), Outcome<L::Program>> {
         if self.cancel.is_cancelled() {
             return Err(Outcome::Cancelled);
         }

@@ -1,6 +1,5 @@
 //! Reads a handler's file: it must be a regular file, not too large, and complete.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -8,6 +7,7 @@ use anyhow::{Context, bail};
 
 use super::application;
 use crate::file_stamp::FileStamp;
+use crate::mapped_bytes::MappedBytes;
 use crate::registry::Version;
 use crate::regular_file::open;
 
@@ -20,9 +20,9 @@ pub(super) enum Content {
     /// The file no longer exists.
     Gone,
     /// It changed while it was read: the bytes may be a mixture of versions.
-    Torn(Vec<u8>),
+    Torn(MappedBytes),
     /// The complete content.
-    Whole(Vec<u8>),
+    Whole(MappedBytes),
 }
 
 /// Reads the file at `path`.
@@ -32,7 +32,8 @@ pub(super) enum Content {
 /// Fails if the file can't be read, is not a regular file, or is larger than [`MAX_HANDLER_BYTES`].
 pub(super) fn read(path: &Path) -> anyhow::Result<Content> {
     if application::is_one(path) {
-        return application::manifest(path).map(Content::Whole);
+        let manifest = MappedBytes::copy_of(&application::manifest(path)?)?;
+        return Ok(Content::Whole(manifest));
     }
     let mut file = match open(path) {
         Ok(file) => file,
@@ -43,7 +44,8 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Content> {
     if !before.is_file() {
         bail!("not a regular file");
     }
-    let bytes = read_limited(&mut file, before.len()).context("can't be read")?;
+    let bytes = MappedBytes::read(&mut file, before.len(), MAX_HANDLER_BYTES);
+    let bytes = bytes.context("can't be read")?;
     let Some(bytes) = bytes else {
         bail!(
             "larger than {} MiB, the limit for a handler",
@@ -73,19 +75,9 @@ pub(super) fn version(path: &Path) -> Option<Version> {
     Version::read(file.take(MAX_HANDLER_BYTES)).ok()
 }
 
-/// Reads all of `file`. Returns `None` if it exceeds the limit.
-fn read_limited(file: &mut File, expected: u64) -> io::Result<Option<Vec<u8>>> {
-    if expected > MAX_HANDLER_BYTES {
-        return Ok(None);
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
-    file.take(MAX_HANDLER_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 <= MAX_HANDLER_BYTES).then_some(bytes))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
 
     use super::*;
 
@@ -105,7 +97,7 @@ mod tests {
         let Ok(Content::Whole(bytes)) = read(&path) else {
             panic!("not whole");
         };
-        assert_eq!(bytes, b"abc");
+        assert_eq!(&*bytes, b"abc");
     }
 
     #[test]

@@ -54,6 +54,32 @@ fn a_file_that_is_no_handler_is_named_and_nothing_else_changes() {
     assert_eq!(ended.stderr_with(&["ERROR"]), 2, "{}", ended.everything());
 }
 
+/// The first large block that a program frees may change how the allocator gets the next ones: so
+/// there are several files.
+#[test]
+fn the_server_keeps_none_of_the_memory_that_large_files_were_read_into() {
+    const FILE_BYTES: usize = 24 << 20;
+    const FILES: usize = 4;
+    let site = Site::new();
+    let server = Server::new(&site);
+    let refuse = |name: &str, bytes: usize| {
+        let mut content = format!("Dear diary, I am {name}.").into_bytes();
+        content.resize(bytes.max(content.len()), b'.');
+        site.replace_handler(name, content);
+        server
+            .error_log()
+            .expect(&["ERROR", name, "neither WebAssembly nor"]);
+    };
+    refuse("small.wasm", 0);
+    let before = server.resident_bytes();
+    for number in 0..FILES {
+        refuse(&format!("large-{number}.wasm"), FILE_BYTES);
+    }
+    let growth = server.resident_bytes().saturating_sub(before);
+    assert!(growth < FILE_BYTES as u64 / 2, "grew by {growth} bytes");
+    server.stop();
+}
+
 #[test]
 fn components_of_other_worlds_are_refused_with_a_reason() {
     let site = Site::new();

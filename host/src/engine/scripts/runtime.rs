@@ -1,6 +1,6 @@
 //! A language's runtime: found in its folder, compiled on first use, and kept.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -10,8 +10,9 @@ use super::super::error::LoadError;
 use super::super::shared_code::{ProgramFiles, key_of_state};
 use super::stamp::add_file;
 use super::tools::Tools;
+use crate::mapped_bytes::MappedBytes;
 use crate::registry::Version;
-use crate::reload::{CancelToken, Language};
+use crate::reload::{CancelToken, Language, MAX_HANDLER_BYTES};
 
 /// A compiled runtime.
 pub(super) struct Runtime {
@@ -111,9 +112,20 @@ impl RuntimeFolder {
     /// # Errors
     ///
     /// Fails if there is no runtime, or it can't be read.
-    pub(super) fn read(&self) -> Result<Vec<u8>, LoadError> {
+    pub(super) fn read(&self) -> Result<MappedBytes, LoadError> {
         let path = self.component()?;
-        fs::read(&path).map_err(|error| self.missing(&path, &error))
+        let read = || {
+            let mut file = File::open(&path)?;
+            let expected = file.metadata()?.len();
+            MappedBytes::read(&mut file, expected, MAX_HANDLER_BYTES)
+        };
+        let bytes = read().map_err(|error| self.missing(&path, &error))?;
+        bytes.ok_or_else(|| {
+            let (path, limit) = (path.display(), MAX_HANDLER_BYTES >> 20);
+            LoadError::new(format!(
+                "not loaded: {path} is larger than {limit} MiB, the limit for a runtime"
+            ))
+        })
     }
 
     fn component(&self) -> Result<PathBuf, LoadError> {
