@@ -235,6 +235,7 @@ mod tests {
         assert!(resolved.origins.is_empty());
         resolved.config.site = Default::default();
         resolved.config.state = Default::default();
+        resolved.config.acme.folder = None;
         assert_eq!(resolved.config, Config::default());
     }
 

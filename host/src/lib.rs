@@ -3,6 +3,7 @@
 //!
 //! `docs/ARCHITECTURE.md` is the map of this crate.
 
+mod acme;
 mod admin;
 mod base64;
 mod bundle;

@@ -26,7 +26,7 @@ const KINDS: [&str; 3] = ["grants", "grants-cgi", "wasi-http-grants"];
 const CONFINED: &str = "[server]\nconfine = \"required\"\n";
 
 /// A user without rights, which each system has.
-const NOBODY: &str = "nobody";
+pub(crate) const NOBODY: &str = "nobody";
 
 /// Returns whether this system can confine a server. Prints a line if not.
 fn can_confine() -> bool {
@@ -252,7 +252,7 @@ fn each_worker_confines_itself_and_a_new_one_does() {
 }
 
 /// Creates a site that another user can read, and a folder of its own for that user.
-fn site_for_nobody() -> Option<(Site, PathBuf)> {
+pub(crate) fn site_for_nobody() -> Option<(Site, PathBuf)> {
     if !geteuid().is_root() {
         eprintln!("SKIPPED: only root can become another user");
         return None;
@@ -282,14 +282,14 @@ fn nobody() -> (u32, u32) {
 }
 
 /// Serves a site with its own cache.
-fn serve(site: &Site, own: &Path, flags: &[&str]) -> Server {
+pub(crate) fn serve(site: &Site, own: &Path, flags: &[&str]) -> Server {
     let mut command = wasgi(["serve", "--addr", "127.0.0.1:0", "--threads", "2"]);
     command.arg("--code-cache").arg(own.join("code"));
     Server::started(Process::start(command.args(flags).arg(site.path())))
 }
 
 #[track_caller]
-fn expect_nobody(pid: u32) {
+pub(crate) fn expect_nobody(pid: u32) {
     let (uid, gid) = nobody();
     for (field, id) in [("Uid:", uid), ("Gid:", gid)] {
         let expected = [id; 4].map(|id| id.to_string()).join("\t");

@@ -489,7 +489,13 @@ fn prometheus_scrapes_and_has_data_for_each_query_of_the_dashboard_and_the_alert
     assert_eq!(server.get("/trap").status(), 500);
     reject_one(&server, "read-all");
     let folder = tempfile::tempdir().expect("a folder");
-    let prometheus = Prometheus::start(folder.path(), address(&server), SCRAPE_INTERVAL);
+    // Another server has a certificate, whose expiry is on the dashboard.
+    let secure_site = Site::new().with_page("index.html", "a page");
+    configure(&secure_site, ANY_PORT);
+    let certificate = Certificate::make(folder.path());
+    let secure = Server::with(&secure_site, &certificate.flags());
+    let targets = [&server, &secure].map(address);
+    let prometheus = Prometheus::start(folder.path(), &targets, SCRAPE_INTERVAL);
     let prometheus = prometheus.expect("it starts");
     // It responds with another text while it starts.
     let ask = |path: &str| -> Value {
@@ -513,7 +519,7 @@ fn prometheus_scrapes_and_has_data_for_each_query_of_the_dashboard_and_the_alert
             data.is_some_and(|data| !data.is_empty())
         });
     }
-    let up = ask(&query_path("up"));
+    let up = ask(&query_path("min(up)"));
     assert_eq!(up["data"]["result"][0]["value"][1], "1", "{up}");
 }
 

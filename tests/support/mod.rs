@@ -4,6 +4,7 @@
 //! Nothing here measures time. Every wait is limited by [`PATIENCE`], which is long enough for a
 //! busy machine and a debug build, and only ends tests that would otherwise hang.
 
+pub(crate) mod acme;
 pub(crate) mod attempts;
 pub(crate) mod body;
 pub(crate) mod bundle;

@@ -1,4 +1,4 @@
-//! A real Prometheus that scrapes one server, with the project's alerts, and the queries to ask it.
+//! A real Prometheus that scrapes servers, with the project's alerts, and the queries to ask it.
 //! The test suite and `cargo xtask prometheus` use it.
 
 use std::fs;
@@ -27,18 +27,23 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts a Prometheus with its files in `folder`, which scrapes `target` in an interval, and
-    /// waits for each answer as long.
+    /// Starts a Prometheus with its files in `folder`, which scrapes all `targets` in an interval,
+    /// and waits for each answer as long.
     ///
     /// # Errors
     ///
     /// Fails if it can't be started, or ends before it listens.
-    pub(crate) fn start(folder: &Path, target: SocketAddr, interval: Duration) -> io::Result<Self> {
+    pub(crate) fn start(
+        folder: &Path,
+        targets: &[SocketAddr],
+        interval: Duration,
+    ) -> io::Result<Self> {
+        let targets: Vec<String> = targets.iter().map(SocketAddr::to_string).collect();
         let seconds = interval.as_secs();
         let config = format!(
             "global:\n  scrape_interval: {seconds}s\n  scrape_timeout: {seconds}s\n  \
              evaluation_interval: {seconds}s\nrule_files: [alerts.yml]\n\
-             scrape_configs:\n- job_name: wasgi\n  static_configs:\n  - targets: ['{target}']\n"
+             scrape_configs:\n- job_name: wasgi\n  static_configs:\n  - targets: {targets:?}\n"
         );
         fs::write(folder.join("prometheus.yml"), config)?;
         fs::write(folder.join("alerts.yml"), ALERTS)?;

@@ -27,6 +27,9 @@ pub(crate) struct Inspection {
     pub handlers: Vec<Value>,
     /// The problems in the handlers folder, as JSON objects.
     pub problems: Vec<Value>,
+    /// The certificates, as JSON objects.
+    #[serde(default)]
+    pub certificates: Vec<Value>,
     /// The last failures of handlers, as JSON objects with `unix-seconds`, oldest first.
     pub failures: Vec<Value>,
     /// What it has counted.
@@ -122,6 +125,7 @@ pub(crate) fn status(source: &dyn Inspect, started: Instant) -> Value {
         "handlers": handlers,
         "failures": last_failures(&processes),
         "problems": processes.first().map_or(&[][..], |one| &one.problems),
+        "certificates": processes.first().map_or(&[][..], |one| &one.certificates),
     })
 }
 
@@ -172,6 +176,7 @@ mod tests {
                     json!({"route": "/loading"}),
                 ],
                 problems: Vec::new(),
+                certificates: Vec::new(),
                 failures: vec![json!({"unix-seconds": 10.0 - f64::from(pid), "handler": "hello"})],
                 metrics: Snapshot::default(),
             };

@@ -218,6 +218,7 @@ fn private(arguments: &cli::Bundle, config: &Config) -> Vec<(PathBuf, &'static s
     tls.key.iter().for_each(|key| add(key, "a private key"));
     tls.cert.iter().for_each(|cert| add(cert, "a certificate"));
     add(config.state.folder(), "the state of handlers");
+    add(config.acme.folder(), "certificates and their keys");
     for (_, handler) in config.handlers.iter() {
         let grants = handler.grants();
         grants.secret_files().for_each(|file| add(file, "a secret"));

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use rustix::fs::Access as AccessMode;
 use rustix::process::geteuid;
 
+use crate::acme::Folder;
 use crate::admin::AdminAddr;
 use crate::bundle::Unpacked;
 use crate::config::{Config, Sources, default_bundle_cache};
@@ -298,6 +299,10 @@ fn create_folders(config: &Config) -> anyhow::Result<()> {
         state::create_folder(folder)
             .with_context(|| format!("state.folder: {}", folder.display()))?;
     }
+    if let Some(folder) = config.acme_in_use() {
+        // If that fails, the thread that obtains certificates says so.
+        let _ = Folder::new(folder).create();
+    }
     Ok(())
 }
 
@@ -346,9 +351,12 @@ fn needs(config: &Config) -> Vec<Need> {
         needs.push(need(&key, host.site.root(), Access::Read));
         needs.push(need(&key, host.site.handlers(), Access::Read));
     }
-    for certificate in config.hosts.certificates() {
-        for file in [&certificate.cert, &certificate.key] {
-            needs.extend(around("hosts", file));
+    for certificate in config.host_certificates() {
+        let files = &certificate.files;
+        for file in [&files.cert, &files.key] {
+            // What is obtained is in the folder of `[acme]`.
+            let own = (!files.is_obtained).then(|| around("hosts", file));
+            needs.extend(own.into_iter().flatten());
         }
     }
     needs
@@ -377,6 +385,7 @@ fn fixed_needs(config: &Config) -> Vec<Need> {
             site.code_cache().map(|cache| cache.folder),
             Access::Change,
         ),
+        ("acme.folder", config.acme_in_use(), Access::Change),
         ("server.pid-file", pid_folder, Access::Change),
         ("admin.addr", admin_folder, Access::Append),
     ];
@@ -387,7 +396,11 @@ fn fixed_needs(config: &Config) -> Vec<Need> {
             access,
         })
     });
-    let files = [("tls.cert", &config.tls.cert), ("tls.key", &config.tls.key)];
+    let files = [
+        ("tls.cert", &config.tls.cert),
+        ("tls.key", &config.tls.key),
+        ("acme.ca", &config.acme.ca),
+    ];
     let files = files.into_iter();
     let files = files.filter_map(|(key, file)| Some(around(key, file.as_ref()?)));
     folders.chain(files.flatten()).collect()
@@ -463,7 +476,10 @@ fn ports(config: &Config) -> Vec<(String, u16)> {
     let state = state::port(&config.state).map(|port| ("state.url".to_owned(), port));
     let collector = traces::collector_port();
     let collector = collector.map(|port| ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), port));
-    let mut ports: Vec<(String, u16)> = granted.chain(state).chain(collector).collect();
+    let directory = config.acme.port().filter(|_| config.obtains_certificates());
+    let directory = directory.map(|port| ("acme.directory".to_owned(), port));
+    let own = state.into_iter().chain(collector).chain(directory);
+    let mut ports: Vec<(String, u16)> = granted.chain(own).collect();
     if !ports.is_empty() {
         ports.push(("name servers".to_owned(), NAME_SERVER_PORT));
     }

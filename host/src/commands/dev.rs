@@ -9,6 +9,7 @@ use tracing::Level;
 use super::screen::Screen;
 use super::serve;
 use super::service::Service;
+use crate::acme::AcmeOptions;
 use crate::cli;
 use crate::config::Config;
 use crate::confinement::ConfineMode;
@@ -52,6 +53,11 @@ pub(super) fn restrict(config: &mut Config) -> anyhow::Result<()> {
                 addr.port()
             );
         }
+    }
+    // No certificate is for a loopback address.
+    config.acme = AcmeOptions::default();
+    if config.tls.cert.is_none() {
+        config.tls.redirect_http = None;
     }
     config.site.build = true;
     // It runs compilers, and belongs to the person who has started it.

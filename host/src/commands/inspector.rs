@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::acme::Folder;
 use crate::admin::{Inspect, Inspection, Phase, ProcessStatus};
 use crate::engine::{Engine, Program};
 use crate::host_name;
@@ -13,6 +14,7 @@ use crate::metrics::{Snapshot, Value as Metric, collect_process};
 use crate::policy::Handlers;
 use crate::published::Published;
 use crate::registry::{Describe, Handler, Pending, Problem, Registry};
+use crate::server::tls::CertificateFact;
 use crate::server::{ServerView, Settings};
 
 /// A view of a serving process. Clones share it.
@@ -24,6 +26,8 @@ pub(super) struct Inspector {
     pub(super) server: ServerView,
     pub(super) started: Instant,
     pub(super) progress: Arc<Progress>,
+    /// The folder of certificates that the server obtains, if it does so.
+    pub(super) acme: Option<Folder>,
 }
 
 /// How far a serving process is.
@@ -74,8 +78,16 @@ impl Inspector {
             handlers.extend(served.chain(pending.map(|one| loading(registry, one))));
             problems.extend(registry.problems().iter().map(|one| problem(registry, one)));
         }
+        let certificates = self.server.certificates();
         let registries = sites.iter().map(|(registry, _)| &**registry);
         let mut metrics = self.metrics(registries);
+        for certificate in &certificates {
+            if let Some(validity) = certificate.validity {
+                let host = certificate.host.as_deref().unwrap_or_default();
+                let end = Metric::Time(validity.end as f64);
+                metrics.add("wasgi_tls_certificate_expiry_timestamp", &[host], end);
+            }
+        }
         for host in hosts {
             let name = host_name::full_name(Some(host.name()), "");
             host.others().collect(&name, &mut metrics);
@@ -89,9 +101,26 @@ impl Inspector {
             },
             handlers,
             problems,
+            certificates: certificates.iter().map(|it| self.certificate(it)).collect(),
             failures: self.server.failures(),
             metrics,
         }
+    }
+
+    /// Describes a certificate.
+    fn certificate(&self, fact: &CertificateFact) -> Value {
+        let mut value = json!({
+            "host": fact.host,
+            "source": if fact.obtained_as.is_some() { "acme" } else { "file" },
+            "valid-from": fact.validity.map(|it| it.start),
+            "valid-until": fact.validity.map(|it| it.end),
+        });
+        if let (Some(folder), Some(name)) = (&self.acme, &fact.obtained_as)
+            && let Some(members) = value.as_object_mut()
+        {
+            members.insert("failure".to_owned(), folder.failure(name).into());
+        }
+        value
     }
 
     fn metrics<'r>(&self, registries: impl Iterator<Item = &'r Registry<Program>>) -> Snapshot {

@@ -17,6 +17,7 @@ mod inspector;
 mod interrupt;
 mod keeper;
 mod new;
+mod process_limits;
 mod projects;
 mod pull;
 mod routes;

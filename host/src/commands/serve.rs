@@ -13,8 +13,9 @@ use super::confinement::{Confinement, Files, Notes};
 use super::dev::{greet, restrict, state as dev_state};
 use super::events::{Event, forward};
 use super::keeper::{self, Keeper, Opened, has_terminal};
+use super::process_limits::{ignore_file_size_signal, raise_descriptor_limit};
 use super::screen::{self, Screen};
-use super::service::{Entry, Service, ignore_file_size_signal, raise_descriptor_limit};
+use super::service::{Entry, Service};
 use super::site::check_folders;
 use super::worker::work;
 use crate::admin::AdminListener;
@@ -168,12 +169,12 @@ impl Ready {
         let mut notes = Notes::default();
         raise_descriptor_limit().unwrap_or_else(|line| notes.warn(line));
         let opened = keeper::open(config, activation, predecessor)?;
-        let of_hosts = match is_dev {
+        let mut wanted = config.certificates()?;
+        if is_dev {
             // It serves no virtual hosts.
-            true => Vec::new(),
-            false => config.hosts.certificates(),
-        };
-        let certificates = LoadedCertificates::load(&config.tls, &of_hosts)?;
+            wanted.hosts.clear();
+        }
+        let certificates = LoadedCertificates::load(wanted)?;
         let confinement = match is_dev {
             // It belongs to the person who has started it.
             true => Confinement::default(),

@@ -3,18 +3,17 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
-use signal_hook::consts::SIGXFSZ;
+use anyhow::{bail, ensure};
 
 use super::hosts::{FirstLoads, RunningHosts};
 use super::inspector::{Inspector, Progress};
 use super::projects;
 use super::site::{route_table, warn_of_unknown_handlers};
+use crate::acme::{Acme, Folder};
 use crate::admin::{self, Inspect};
 use crate::config::Config;
 use crate::dev::Dev;
@@ -55,6 +54,8 @@ pub(super) struct Service {
     controls: Controls,
     progress: Arc<Progress>,
     tracer: Option<Arc<Tracer>>,
+    /// The folder of certificates that the server obtains, if it does so.
+    acme_folder: Option<Folder>,
     started: Instant,
     /// The routes, the problems and the address of the site: whole lines.
     announcement: String,
@@ -119,6 +120,8 @@ pub(super) struct Controls {
     server: Arc<OnceLock<ServerView>>,
     /// Whether virtual hosts are served.
     has_hosts: bool,
+    /// What obtains certificates, if the server does so.
+    acme: Option<Arc<Acme>>,
 }
 
 /// The folder of handlers that is served.
@@ -208,7 +211,7 @@ impl Service {
                  serves those of one"
             );
         }
-        let controls = Controls {
+        let mut controls = Controls {
             settings: Arc::new(Published::new(settings)),
             pages: Arc::new(Pages::open(root, config.page_options())?),
             drain: Arc::new(Published::new(config.server.drain())),
@@ -224,6 +227,7 @@ impl Service {
             hosts: hosts.clone(),
             server: Arc::default(),
             has_hosts,
+            acme: None,
         };
         let pages = controls.pages.clone();
         let options = reload::ReloadOptions {
@@ -263,6 +267,11 @@ impl Service {
         // Cannot fail: the cell is set only here.
         let _ = controls.server.set(server.view());
         engine.enable_overflow_pool(&config.budget);
+        let has_acme = config.obtains_certificates() && dev.is_none();
+        if has_acme {
+            // The listeners answer its challenges from here on.
+            controls.acme = Some(Arc::new(Acme::start(config.acme_setup())?));
+        }
         let mut routes = route_table(root, &registry.current());
         routes.append(hosts.routes());
         let (scheme, addr) = (server.scheme().as_str(), server.addr());
@@ -279,6 +288,7 @@ impl Service {
             controls,
             progress,
             tracer,
+            acme_folder: has_acme.then(|| Folder::new(config.acme.folder())),
             started,
             announcement,
             routes,
@@ -342,6 +352,7 @@ impl Service {
             server: self.server.view(),
             started: self.started,
             progress: self.progress.clone(),
+            acme: self.acme_folder.clone(),
         }
     }
 
@@ -448,7 +459,7 @@ impl Controls {
         if let Some(server) = self.server.get()
             && self.has_hosts
         {
-            server.set_host_certificates(&config.hosts.certificates())?;
+            self.set_certificates(server, config)?;
         }
         self.access_log
             .set_target(&config.server.access_log, &config.log)?;
@@ -490,6 +501,21 @@ impl Controls {
 }
 
 impl Controls {
+    /// Serves the certificates of virtual hosts, and obtains those that are missing.
+    fn set_certificates(&self, server: &ServerView, config: &Config) -> anyhow::Result<()> {
+        let obtained = config.obtained_certificates();
+        ensure!(
+            self.acme.is_some() || obtained.is_empty(),
+            "acme.agree-to-terms: the server was started without it: restart it to obtain \
+             certificates"
+        );
+        server.set_host_certificates(&config.host_certificates())?;
+        if let Some(acme) = &self.acme {
+            acme.set(obtained);
+        }
+        Ok(())
+    }
+
     /// Serves the site in the folders of `config`, which nothing changes. What is served now is
     /// served until all of it is loaded.
     fn replace_site(&self, config: &Config, settings: Settings) -> anyhow::Result<()> {
@@ -570,31 +596,4 @@ fn started_lines(started: Started, announced: Option<&RouteTable>, now: RouteTab
         failed => format!(", except {failed} that can't be loaded"),
     };
     format!("{news}all handlers are loaded{failed}\n")
-}
-
-/// Raises the limit on file descriptors, one of which each connection needs, to the hard limit. The
-/// usual soft limit of 1,024 exists for programs that use `select`.
-///
-/// # Errors
-///
-/// Fails with the line for the log if the system refuses.
-pub(super) fn raise_descriptor_limit() -> Result<(), String> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    setrlimit(Resource::Nofile, raised).map_err(|error| {
-        let current = limit.current;
-        format!("the limit on open files stays at {current:?}: {error}")
-    })
-}
-
-/// Makes a write beyond the process's limit on the size of files (RLIMIT_FSIZE) an error of this
-/// write. Otherwise, SIGXFSZ would end the process.
-pub(super) fn ignore_file_size_signal() -> anyhow::Result<()> {
-    let flag = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(SIGXFSZ, flag).context("could not watch for signals")?;
-    Ok(())
 }

@@ -10,7 +10,8 @@ use signal_hook::iterator::Signals;
 
 use super::confinement::{Confinement, Notes};
 use super::events::{Event, forward};
-use super::service::{Entry, Service, ignore_file_size_signal, raise_descriptor_limit};
+use super::process_limits::{ignore_file_size_signal, raise_descriptor_limit};
+use super::service::{Entry, Service};
 use crate::config::Config;
 use crate::log::{self, AccessLog, Log};
 use crate::server::tls::LoadedCertificates;
@@ -35,7 +36,7 @@ pub(super) fn work(id: WorkerId) -> anyhow::Result<ExitCode> {
     let mut notes = Notes::default();
     raise_descriptor_limit().unwrap_or_else(|line| notes.warn(line));
     // Before the first thread: rights belong to threads.
-    let certificates = LoadedCertificates::load(&config.tls, &config.hosts.certificates())?;
+    let certificates = LoadedCertificates::load(config.certificates()?)?;
     let confinement = Confinement::enter(config, None, &mut notes)?;
     // The kernel forgets this request when a process becomes another user.
     id.follow()?;

@@ -86,7 +86,9 @@ fn companions(config: &Config) -> Result<(), Complaint> {
 
 /// Checks the virtual hosts: each as the site that it is.
 fn hosts(config: &Config) -> Result<(), Complaint> {
-    config.hosts.check(config.tls.cert.is_some())?;
+    let has_certificate = config.tls.cert.is_some() || !config.acme.names.is_empty();
+    config.hosts.check(has_certificate)?;
+    config.check_acme()?;
     if config.hosts.is_empty() && !config.site.default_host {
         let why = "no request would be served without [hosts]: add the table of a host";
         return Err(Complaint::new("site.default-host", why));

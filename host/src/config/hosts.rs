@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::complaint::Complaint;
 use super::site;
+use crate::acme;
 use crate::grants;
 use crate::host_name;
 use crate::policy::Handlers;
-use crate::server::tls::HostCertificate;
 
 /// The maximum number of virtual hosts. Each has four threads that follow its folders.
 const MAX_HOSTS_COUNT: usize = 100;
@@ -51,6 +51,9 @@ pub(super) struct HostOptions {
     /// The private key of the certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
+    /// Whether the server obtains the certificate itself, as `[acme]` says.
+    #[serde(skip_serializing_if = "is_false")]
+    pub acme: bool,
     /// The settings for individual handlers. Those of `[handlers]` don't apply.
     #[serde(skip_serializing_if = "Handlers::is_empty")]
     pub handlers: Handlers,
@@ -63,6 +66,15 @@ pub(super) struct HostOptions {
     /// The keys of `[compress]` that differ.
     #[serde(skip_serializing_if = "Changed::is_empty")]
     pub compress: Changed,
+}
+
+/// Reports whether a key is not set, for serde.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Keys of a section that have other values for one host.
@@ -93,6 +105,26 @@ impl HostOptions {
             .into_iter()
             .chain(self.aliases.iter().map(|it| &**it))
     }
+
+    /// Reports whether the host has a certificate of its own, which the server may have to obtain
+    /// first.
+    pub(super) fn has_certificate(&self) -> bool {
+        self.cert.is_some() || self.acme
+    }
+
+    /// Checks that a certificate can be obtained for all names of the host.
+    fn check_obtained(&self, name: &str) -> Result<(), String> {
+        if self.cert.is_some() || self.key.is_some() {
+            return Err("acme: has no effect with cert and key: remove one of them".into());
+        }
+        if self.names(name).count() > acme::MAX_NAMES_COUNT {
+            return Err(format!("acme: at most {} names", acme::MAX_NAMES_COUNT));
+        }
+        for one in self.names(name) {
+            acme::check_name(one).map_err(|why| format!("acme: {one}: {why}"))?;
+        }
+        Ok(())
+    }
 }
 
 impl Hosts {
@@ -119,18 +151,6 @@ impl Hosts {
     /// Returns each host with its name.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &HostOptions)> {
         self.0.iter().map(|(name, host)| (name.as_str(), host))
-    }
-
-    /// Returns the certificates of hosts that have one.
-    pub(crate) fn certificates(&self) -> Vec<HostCertificate> {
-        let own = self.iter().filter_map(|(name, host)| {
-            Some(HostCertificate {
-                names: host.names(name).map(str::to_owned).collect(),
-                cert: host.cert.clone()?,
-                key: host.key.clone()?,
-            })
-        });
-        own.collect()
     }
 
     /// Resolves relative paths against `folder`.
@@ -175,7 +195,7 @@ impl Hosts {
             let why = format!("has {} hosts, at most {MAX_HOSTS_COUNT}", self.0.len());
             return Err(Complaint::new("hosts", why));
         }
-        let has_own = self.0.values().any(|host| host.cert.is_some());
+        let has_own = self.0.values().any(|host| host.has_certificate());
         let mut known: HashMap<&str, &str> = HashMap::new();
         for (name, host) in self.iter() {
             let complain = |why: String| Err(Complaint::new(format!("hosts.{name}"), why));
@@ -193,6 +213,10 @@ impl Hosts {
                     Some(_) => return complain(format!("{one} is in it twice")),
                     None => {}
                 }
+            }
+            if host.acme {
+                host.check_obtained(name).or_else(complain)?;
+                continue;
             }
             match (&host.cert, &host.key) {
                 (Some(_), None) => return complain("cert: has no effect without key".into()),

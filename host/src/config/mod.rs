@@ -17,6 +17,7 @@
 //! file has changed, and `handover` passes the result to a worker process.
 
 mod bundled;
+mod certificates;
 mod check;
 mod complaint;
 mod draft;

@@ -37,7 +37,7 @@ const SYNONYMS: [(&[&str], &str); 8] = [
             "key-file",
             "keyfile",
         ],
-        "HTTPS is tls.cert and tls.key",
+        "HTTPS is tls.cert and tls.key, or acme.names",
     ),
     (
         &["env", "environment", "variables", "environment-variables"],

@@ -1,6 +1,7 @@
 //! The configuration that a virtual host has as a site of its own.
 
 use super::complaint::Complaint;
+use super::hosts::HostOptions;
 use super::sections::Config;
 use super::wording;
 use crate::policy::Policies;
@@ -42,6 +43,7 @@ impl Config {
         config.compress = (host.compress)
             .over(&self.compress)
             .map_err(|error| complain("compress", error))?;
+        config.acme.names.clear();
         if host.cert.is_some() {
             config.tls.cert.clone_from(&host.cert);
             config.tls.key.clone_from(&host.key);
@@ -89,6 +91,6 @@ impl Config {
     /// Reports whether a virtual host has a certificate of its own.
     pub(crate) fn host_has_certificate(&self, name: &str) -> bool {
         let host = self.hosts.get(name);
-        host.is_some_and(|host| host.cert.is_some())
+        host.is_some_and(HostOptions::has_certificate)
     }
 }

@@ -175,6 +175,7 @@ impl ResolvedConfig {
         draft.config.site.settle(site);
         draft.config.hosts.settle(site);
         draft.config.state.settle(site);
+        draft.config.acme.settle(site);
         check::yield_defaults(&mut draft.config, |key| draft.origins.contains_key(key));
         check::check(&draft.config)
             .map_err(|complaint| place(&draft.origins, path, bundle.as_deref(), complaint))?;

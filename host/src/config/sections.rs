@@ -15,7 +15,8 @@ use crate::file_watch::Stamps;
 use crate::policy::{Budget, Handler, Handlers, Policies};
 use crate::state::Store;
 use crate::{
-    admin, bundle, content, engine, grants, http1, log, machine, oci, server, state, static_files,
+    acme, admin, bundle, content, engine, grants, http1, log, machine, oci, server, state,
+    static_files,
 };
 
 /// The complete configuration.
@@ -57,6 +58,8 @@ pub struct Config {
     pub compress: content::CompressOptions,
     /// The settings for TLS.
     pub tls: server::tls::TlsOptions,
+    /// Which certificates to obtain, and from where.
+    pub acme: acme::AcmeOptions,
     /// The trusted proxies, and what they may tell the server.
     pub proxy: server::proxy::ProxyOptions,
 }
@@ -99,6 +102,7 @@ impl Config {
         visitor.section("security", &mut self.security);
         visitor.section("compress", &mut self.compress);
         visitor.section("tls", &mut self.tls);
+        visitor.section("acme", &mut self.acme);
         visitor.section("proxy", &mut self.proxy);
     }
 
@@ -141,9 +145,11 @@ impl Config {
         })
     }
 
-    /// Reports whether the server has a certificate, be it that of one virtual host.
+    /// Reports whether the server has or obtains a certificate, be it that of one virtual host.
     pub(crate) fn has_tls(&self) -> bool {
-        self.tls.cert.is_some() || !self.hosts.certificates().is_empty()
+        self.tls.cert.is_some()
+            || !self.acme.names.is_empty()
+            || !self.host_certificates().is_empty()
     }
 
     /// Returns the states of the files of all secrets. Must be called before they are read.
@@ -208,8 +214,9 @@ impl Config {
             *file = site::within(folder, file);
         }
         let pid_file = self.server.pid_file.as_mut();
+        let of_acme = [self.acme.ca.as_mut(), self.acme.folder.as_mut()];
         let files = [self.tls.cert.as_mut(), self.tls.key.as_mut(), pid_file];
-        for file in files.into_iter().flatten() {
+        for file in files.into_iter().chain(of_acme).flatten() {
             *file = site::within(folder, file);
         }
         self.handlers.change(|_, handler| {

@@ -1,5 +1,6 @@
 //! The combination of files, flags and defaults; the documentation of keys; reloading.
 
+mod certificates;
 mod docs;
 
 use std::path::Path;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::hosts::{Changed, Hosts};
+use crate::acme::ChallengeChoice;
 use crate::admin::AdminAddr;
 use crate::confinement::ConfineMode;
 use crate::grants::{BucketOptions, FolderOptions, HostOptions, SecretSource};
@@ -106,7 +107,7 @@ only_in_files!(BTreeMap<String, String>, BTreeMap<String, SecretSource>, Vec<Fol
 only_in_files!(Vec<HostOptions>);
 only_in_files!(AdminAddr, Hosts, Changed, Vec<String>);
 only_in_files!(Vec<BucketOptions>);
-only_in_files!(ConfineMode);
+only_in_files!(ConfineMode, ChallengeChoice);
 
 impl Field for AccessTarget {
     /// Returns a switch. A path is not compared.

@@ -107,7 +107,8 @@ fn named<'l>(names: &[&'l str], values: &'l [String]) -> Vec<(&'l str, &'l str)>
     let mut labels = Vec::with_capacity(names.len() + 1);
     for (name, value) in names.iter().zip(values) {
         if *name != HANDLER {
-            labels.push((*name, value.as_str()));
+            let is_of_site = *name == HOST && value.is_empty();
+            labels.extend((!is_of_site).then_some((*name, value.as_str())));
             continue;
         }
         let (host, handler) = host_name::split(value);
@@ -120,7 +121,7 @@ fn named<'l>(names: &[&'l str], values: &'l [String]) -> Vec<(&'l str, &'l str)>
 fn encode_value(mut encoder: MetricEncoder<'_>, value: &Value) -> Result<(), fmt::Error> {
     match value {
         Value::Counter(count) => encoder.encode_counter::<NoLabelSet, f64, f64>(count, None),
-        Value::Gauge(number) => encoder.encode_gauge(number),
+        Value::Gauge(number) | Value::Time(number) => encoder.encode_gauge(number),
         Value::Fact => encoder.encode_gauge(&1.0),
         Value::Histogram { sum, buckets } => {
             let bounds = BOUNDS_MICROS.iter().map(|micros| *micros as f64 / 1e6);

@@ -19,6 +19,10 @@ pub(crate) enum Counter {
     Handshakes,
     /// TLS handshakes that began, and were not completed.
     FailedHandshakes,
+    /// Certificates that were obtained.
+    ObtainedCertificates,
+    /// Attempts to obtain a certificate that failed.
+    FailedCertificates,
     /// Versions of handlers that were loaded.
     Loads,
     /// Attempts to load a version of a handler that failed.
@@ -144,6 +148,8 @@ pub(crate) fn collect(into: &mut Snapshot) {
         ("wasgi_received", &[], C::ReceivedBytes),
         ("wasgi_tls_handshakes", &["ok"], C::Handshakes),
         ("wasgi_tls_handshakes", &["failed"], C::FailedHandshakes),
+        ("wasgi_acme_attempts", &["ok"], C::ObtainedCertificates),
+        ("wasgi_acme_attempts", &["failed"], C::FailedCertificates),
         ("wasgi_handler_loads", &["ok"], C::Loads),
         ("wasgi_handler_loads", &["failed"], C::FailedLoads),
         ("wasgi_handler_swaps", &[], C::Swaps),

@@ -21,6 +21,8 @@ pub(crate) enum Value {
     Counter(f64),
     /// A number now. Those of several processes are added.
     Gauge(f64),
+    /// A time, in seconds since 1970. Of several processes, the earliest counts.
+    Time(f64),
     /// The fact that something exists, which is the same in all processes.
     Fact,
     /// Counts by size.
@@ -114,6 +116,7 @@ impl Value {
                     *own += other;
                 }
             }
+            (Self::Time(own), Self::Time(other)) => *own = own.min(*other),
             // A fact stays one, and all processes have the same program.
             _ => {}
         }
@@ -153,6 +156,7 @@ mod tests {
         one.add("c", &["a"], Value::Counter(1.0));
         one.add("g", &[], Value::Gauge(2.0));
         one.add("f", &["a"], Value::Fact);
+        one.add("t", &[], Value::Time(7.0));
         one.add("h", &[], histogram(3));
         let text = serde_json::to_string(&one).expect("written");
         assert_eq!(serde_json::from_str::<Snapshot>(&text).expect(&text), one);
@@ -160,6 +164,7 @@ mod tests {
         sum.merge(&one);
         assert_eq!(sum.get("c", &["a"]), Some(&Value::Counter(2.0)));
         assert_eq!(sum.get("g", &[]), Some(&Value::Gauge(4.0)));
+        assert_eq!(sum.get("t", &[]), Some(&Value::Time(7.0)));
         assert_eq!(sum.get("f", &["a"]), Some(&Value::Fact));
         let Some(Value::Histogram {
             sum: total,

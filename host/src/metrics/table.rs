@@ -249,6 +249,20 @@ pub(crate) const METRICS: &[Metric] = &[
         "TLS handshakes that began, by whether they were completed",
     ),
     metric(
+        "wasgi_tls_certificate_expiry_timestamp",
+        Gauge,
+        Some(Seconds),
+        &["host"],
+        "When a certificate expires, in seconds since 1970; without a host for that of `[tls]`",
+    ),
+    metric(
+        "wasgi_acme_attempts",
+        Counter,
+        None,
+        &["result"],
+        "Attempts to obtain or renew a certificate",
+    ),
+    metric(
         "wasgi_log_lines_dropped",
         Counter,
         None,

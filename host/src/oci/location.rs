@@ -98,6 +98,7 @@ impl Location {
             is_https: self.is_https,
             host: &self.host,
             port: self.port,
+            authorities: None,
         }
     }
 

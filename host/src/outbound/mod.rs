@@ -35,3 +35,4 @@ pub(crate) use error::{Error, Limit, LookupError};
 pub(crate) use handler::{Connection, Connections, Sender};
 pub(crate) use resolve::look_up;
 pub(crate) use target::{Limits, Target};
+pub(crate) use tls::Authorities;

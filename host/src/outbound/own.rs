@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use super::connect::{Stream, connect_to};
 use super::error::Error;
-use super::tls;
+use super::tls::{self, Authorities};
 use crate::grants::Host;
 
 /// The maximum size of a response's head, in bytes.
@@ -34,7 +34,7 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 pub(super) type HttpConnection = Connection<TokioIo<Stream>, Full<Bytes>>;
 
 /// Checks an address before it is connected to. Fails with the reason, for users.
-pub(crate) type IsAllowed<'a> = &'a dyn Fn(IpAddr) -> Result<(), String>;
+pub(crate) type IsAllowed<'a> = &'a (dyn Fn(IpAddr) -> Result<(), String> + Sync);
 
 /// A client that blocks its thread.
 pub(crate) struct Client(pub(super) Runtime);
@@ -45,6 +45,8 @@ pub(crate) struct Peer<'h> {
     pub(crate) is_https: bool,
     pub(crate) host: &'h str,
     pub(crate) port: u16,
+    /// Who may have issued its certificate; by default an authority that the system trusts.
+    pub(crate) authorities: Option<&'h Authorities>,
 }
 
 /// A response.
@@ -70,17 +72,10 @@ impl Client {
     ///
     /// Fails if the system has no resources for it.
     pub(crate) fn new(thread: &str) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .max_blocking_threads(2)
-            .thread_name(thread)
-            .build()?;
-        Ok(Self(runtime))
+        runtime(thread).map(Self)
     }
 
-    /// Sends a request on a new connection, and reads the whole response. Redirects are not
-    /// followed. The request's URI must consist of a path and a query.
+    /// Sends a request as [`send`] does.
     ///
     /// # Errors
     ///
@@ -91,14 +86,45 @@ impl Client {
         request: Request<Bytes>,
         time: Duration,
     ) -> Result<Reply, NoReply> {
-        self.0.block_on(async {
-            let sent = timeout(time, send(peer, request, time)).await;
-            sent.unwrap_or(Err(NoReply::Timeout))
-        })
+        self.0.block_on(send(peer, request, time))
     }
 }
 
-async fn send(peer: Peer<'_>, request: Request<Bytes>, time: Duration) -> Result<Reply, NoReply> {
+/// Creates a runtime in which a thread can send requests. Names are looked up on threads called
+/// `thread`.
+///
+/// # Errors
+///
+/// Fails if the system has no resources for it.
+pub(crate) fn runtime(thread: &str) -> io::Result<Runtime> {
+    Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(2)
+        .thread_name(thread)
+        .build()
+}
+
+/// Sends a request on a new connection, and reads the whole response. Redirects are not followed.
+/// The request's URI must consist of a path and a query.
+///
+/// # Errors
+///
+/// Fails if there is no whole response within `time`, or if it is too large.
+pub(crate) async fn send(
+    peer: Peer<'_>,
+    request: Request<Bytes>,
+    time: Duration,
+) -> Result<Reply, NoReply> {
+    let sent = timeout(time, exchange(peer, request, time)).await;
+    sent.unwrap_or(Err(NoReply::Timeout))
+}
+
+async fn exchange(
+    peer: Peer<'_>,
+    request: Request<Bytes>,
+    time: Duration,
+) -> Result<Reply, NoReply> {
     let (stream, _) = connect(peer, time, &|_| Ok(())).await?;
     let (mut sender, connection) = handshake(stream).await?;
     let exchange = async {
@@ -167,7 +193,10 @@ pub(super) async fn connect(
         Ok(address) => Host::Address(address),
         Err(_) => Host::Name(peer.host.to_ascii_lowercase()),
     };
-    let stream = tls::handshake(stream, &host).await;
+    let stream = match peer.authorities {
+        Some(authorities) => tls::handshake_with(stream, &host, authorities).await,
+        None => tls::handshake(stream, &host).await,
+    };
     let stream = stream.map_err(|error| NoReply::from_error(&error))?;
     Ok((Stream::Tls(stream), address))
 }

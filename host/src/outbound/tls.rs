@@ -1,8 +1,9 @@
-//! TLS to other hosts, with the certificate authorities that the system trusts.
+//! TLS to other hosts, with the certificate authorities that the system trusts, or with others.
 
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -15,7 +16,22 @@ use crate::grants::Host;
 /// The configuration, loaded for the first connection. `None` if no authority is trusted.
 static CONFIG: OnceCell<Option<Arc<ClientConfig>>> = OnceCell::const_new();
 
-/// Encrypts a connection, and checks that the peer is the host.
+/// Certificate authorities that are trusted in place of the system's.
+#[derive(Clone, Debug)]
+pub(crate) struct Authorities(Arc<ClientConfig>);
+
+impl Authorities {
+    /// Trusts the certificates of a text in PEM format. `None` if there is none in it.
+    pub(crate) fn from_pem(text: &[u8]) -> Option<Self> {
+        let mut roots = RootCertStore::empty();
+        let found = CertificateDer::pem_slice_iter(text).flatten();
+        let (added, _) = roots.add_parsable_certificates(found);
+        (added > 0).then(|| config(roots).map(Self)).flatten()
+    }
+}
+
+/// Encrypts a connection, and checks that the peer is the host, by a certificate from an authority
+/// of the system.
 pub(super) async fn handshake(
     stream: TcpStream,
     host: &Host,
@@ -28,6 +44,24 @@ pub(super) async fn handshake(
     let config = config.clone().ok_or_else(|| {
         Error::Certificate("the server trusts no certificate authority (SSL_CERT_FILE)".into())
     })?;
+    connect(stream, host, config).await
+}
+
+/// Encrypts a connection, and checks that the peer is the host, by a certificate from one of these
+/// authorities.
+pub(super) async fn handshake_with(
+    stream: TcpStream,
+    host: &Host,
+    authorities: &Authorities,
+) -> Result<TlsStream<TcpStream>, Error> {
+    connect(stream, host, authorities.0.clone()).await
+}
+
+async fn connect(
+    stream: TcpStream,
+    host: &Host,
+    config: Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, Error> {
     let name = match host {
         Host::Address(address) => ServerName::IpAddress((*address).into()),
         Host::Name(name) => ServerName::try_from(name.clone())
@@ -59,6 +93,10 @@ fn load() -> Option<Arc<ClientConfig>> {
         );
         return None;
     }
+    config(roots)
+}
+
+fn config(roots: RootCertStore) -> Option<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions().ok()?;

@@ -317,8 +317,20 @@ impl Context {
         &self.settings.proxy
     }
 
-    /// Returns the response to a request that should have used https.
+    /// Returns the response to a request that should have used https: a redirect, the answer to a
+    /// challenge for a certificate, or 503 if there is no certificate yet.
     pub(super) fn redirect(&self, head: &RequestHead, origin: &Origin) -> Answer {
+        if let Some(tls) = &self.shared.tls
+            && let Some(challenges) = tls.challenges()
+        {
+            if let Some(response) = challenges.response(head.path()) {
+                return redirect::of_challenge(head, response);
+            }
+            if !tls.has_certificate(redirect::host(head, origin)) {
+                let why = "This site's certificate for https is being obtained. Try again later.";
+                return self.unavailable(None, why);
+            }
+        }
         redirect::to_https(head, origin, self.shared.https_port)
             .unwrap_or_else(|| self.error(None, 400, "The request has no Host to redirect to."))
     }

@@ -7,6 +7,7 @@
 //! - `calls`, `inbox`: running handlers, and how they are woken.
 //! - `admission`, `refusal`: limits on connections, and rejections.
 //! - `hosts`: the virtual hosts.
+//! - `challenges`: answers to certificate authorities.
 //! - `options`: the configuration, and which parts can change while the server runs.
 //! - `transport`: the bytes of a connection, through a socket or through TLS.
 //! - [`tls`], [`proxy`]: the rules of both, without a socket.
@@ -19,6 +20,7 @@ pub(crate) mod addr;
 mod admission;
 mod bind;
 mod calls;
+pub(crate) mod challenges;
 mod connection;
 mod context;
 mod date;
@@ -96,11 +98,15 @@ impl ServerView {
             (Some(tls), _) => tls.set_hosts(hosts),
             (None, None) => Ok(()),
             (None, Some(first)) => anyhow::bail!(
-                "hosts.{}.cert: the server was started without a certificate: restart it to serve \
-                 https",
+                "hosts.{}: the server was started without a certificate: restart it to serve https",
                 first.names.first().map_or("", |name| name)
             ),
         }
+    }
+
+    /// Describes the certificates.
+    pub(crate) fn certificates(&self) -> Vec<tls::CertificateFact> {
+        self.0.tls.as_ref().map_or(Vec::new(), Tls::facts)
     }
 
     /// Returns the last failures of handlers as JSON objects, oldest first.

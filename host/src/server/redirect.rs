@@ -1,4 +1,4 @@
-//! Redirects from http to https.
+//! The listener for plain HTTP: redirects to https, and answers to challenges for certificates.
 
 use std::borrow::Cow;
 
@@ -8,6 +8,35 @@ use crate::static_files::{Answer, Content};
 
 /// The default port of https (RFC 9110 section 4.2.2).
 const HTTPS_PORT: u16 = 443;
+
+/// Returns the host of a request in text form, if it names one.
+pub(super) fn host<'own>(head: &'own RequestHead, origin: &'own Origin) -> Option<&'own str> {
+    let host = match &origin.host {
+        Some(host) => host,
+        None => split_authority(head.authority())?.0,
+    };
+    std::str::from_utf8(host).ok()
+}
+
+/// Returns the answer to a challenge for a certificate (RFC 8555 section 8.3).
+pub(super) fn of_challenge(head: &RequestHead, response: Vec<u8>) -> Answer {
+    if !matches!(head.method(), "GET" | "HEAD") {
+        return Answer {
+            status: 405,
+            fields: vec![("Allow".into(), Cow::Borrowed(b"GET, HEAD"))],
+            body: Content::Empty,
+        };
+    }
+    let content_type = Cow::Borrowed(&b"application/octet-stream"[..]);
+    Answer {
+        status: 200,
+        fields: vec![
+            ("Content-Type".into(), content_type),
+            ("Cache-Control".into(), Cow::Borrowed(b"no-store")),
+        ],
+        body: Content::Bytes(response.into()),
+    }
+}
 
 /// Returns a redirect to the same URL with https and this port. `None` if the request names no
 /// host.

@@ -197,6 +197,7 @@ mod tests {
             },
             handlers: Vec::new(),
             problems: Vec::new(),
+            certificates: Vec::new(),
             failures: Vec::new(),
             metrics: Snapshot::default(),
         }

@@ -128,6 +128,7 @@ fn attempt(
         is_https: endpoint.is_https,
         host: &endpoint.host,
         port: endpoint.port,
+        authorities: None,
     };
     let reply = client.send(peer, request, timeout);
     let reply = reply.map_err(|error| Refused {

@@ -6,6 +6,8 @@ mod process;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,12 +17,13 @@ use anyhow::{Context, Result, bail, ensure};
 use builder::Workspace;
 use processes::step;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use self::process::{Prometheus, alert_queries, dashboard_queries, is_there, query_path};
 use crate::client::Client;
 use crate::load::{Load, Outcome, Task};
 use crate::options::Options;
-use crate::server::{Server, Site};
+use crate::server::{START_LIMIT, Server, Site};
 
 /// The requests and their intervals.
 const LOADS: [(Task, Duration); 4] = [
@@ -65,7 +68,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     configure(&site, admin)?;
     let mut server = Server::start(&site, options)?;
     let folder = tempfile::tempdir().context("can't make a folder")?;
-    let prometheus = Prometheus::start(folder.path(), admin, SCRAPE_INTERVAL)
+    let secure = SecureServer::start(site.program())?;
+    let targets = [admin, secure.admin];
+    let prometheus = Prometheus::start(folder.path(), &targets, SCRAPE_INTERVAL)
         .context("can't start prometheus")?;
     step(format!("{} s of load", options.time.as_secs()));
     let loads = LOADS.map(|(task, interval)| (task, Load::start(server.address, task, interval)));
@@ -96,6 +101,76 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     server.stop()?;
     ensure!(failed == 0, "{failed} requests failed");
     Ok(())
+}
+
+/// A server of one page with a certificate, whose expiry is on the dashboard. Dropping it kills the
+/// process.
+#[derive(Debug)]
+struct SecureServer {
+    child: Child,
+    /// The address of its admin listener.
+    admin: SocketAddr,
+    _site: TempDir,
+}
+
+impl SecureServer {
+    /// Starts the server, and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it does not start in time.
+    fn start(program: &Path) -> Result<Self> {
+        let folder = tempfile::tempdir().context("can't make a folder")?;
+        let certificate = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+        let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let config = format!(
+            "[server]\naddr = \"127.0.0.1:0\"\naccess-log = false\n[admin]\naddr = \"{admin}\"\n\
+             [site]\ncode-cache = \"code\"\n[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n"
+        );
+        for name in ["html", "handlers", "code"] {
+            fs::create_dir(folder.path().join(name)).context("can't make a folder")?;
+        }
+        let (cert, key) = (
+            certificate.cert.pem(),
+            certificate.signing_key.serialize_pem(),
+        );
+        for (name, text) in [("wasgi.toml", config), ("cert.pem", cert), ("key.pem", key)] {
+            fs::write(folder.path().join(name), text)
+                .with_context(|| format!("can't write {name}"))?;
+        }
+        let child = Command::new(program)
+            .arg("serve")
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("can't start the server with a certificate")?;
+        let server = Self {
+            child,
+            admin,
+            _site: folder,
+        };
+        let until = Instant::now() + START_LIMIT;
+        while !Client::new(admin)
+            .get("/readyz")
+            .is_ok_and(|response| response.status == 200)
+        {
+            ensure!(
+                Instant::now() < until,
+                "the server with a certificate is not ready"
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(server)
+    }
+}
+
+impl Drop for SecureServer {
+    fn drop(&mut self) {
+        // Both calls fail only if the process has already ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Adds the handlers that fail, and the admin listener.
@@ -132,9 +207,9 @@ fn ask_all(prometheus: SocketAddr, time: Duration) -> Result<String> {
         serde_json::from_slice(&response.body).context("Prometheus did not respond with JSON")
     };
     let minutes = u32::try_from(time.as_secs() / 60 + 1)?;
-    let scraped = ask(&query_path(&format!("sum_over_time(up[{minutes}m])")))?;
+    let scraped = ask(&query_path(&format!("min(sum_over_time(up[{minutes}m]))")))?;
     let scraped = number(&scraped).context("there is no scrape")?;
-    let least = ask(&query_path(&format!("min_over_time(up[{minutes}m])")))?;
+    let least = ask(&query_path(&format!("min(min_over_time(up[{minutes}m]))")))?;
     ensure!(number(&least) == Some(1.0), "a scrape has failed");
     let intervals = time.div_duration_f64(SCRAPE_INTERVAL) - 1.0;
     ensure!(
@@ -153,11 +228,11 @@ fn ask_all(prometheus: SocketAddr, time: Duration) -> Result<String> {
         }
     }
     let longest = ask(&query_path(&format!(
-        "max_over_time(scrape_duration_seconds[{minutes}m])"
+        "max(max_over_time(scrape_duration_seconds[{minutes}m]))"
     )))?;
-    let samples = ask(&query_path("scrape_samples_scraped"))?;
+    let samples = ask(&query_path("max(scrape_samples_scraped)"))?;
     Ok(format!(
-        "{scraped} scrapes, none failed; {} samples each, the longest took {:.1} ms; \
+        "{scraped} scrapes of each server, none failed; up to {} samples each, the longest took {:.1} ms; \
          {} queries of the dashboard and {} of alerts have data",
         number(&samples).unwrap_or_default(),
         number(&longest).unwrap_or_default() * 1000.0,

@@ -29,7 +29,7 @@ pub(crate) const CONFIG: &str = "[compile]\ncpu-time = \"5s\"\nwall-time = \"20s
 const GOOD: [&str; 2] = ["hello.wasm", "echo.wasm"];
 
 /// The time limit for the first page.
-const START_LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// The time limit until the good handlers respond.
 const READY_LIMIT: Duration = Duration::from_secs(120);

@@ -9,13 +9,14 @@ use std::thread;
 use rustix::fs::Access;
 use rustix::io::Errno;
 
+use super::certificates;
 use super::finding::Finding;
 use crate::admin::AdminAddr;
 use crate::config::Config;
 use crate::confinement::User;
 use crate::log::AccessTarget;
 
-const GROUP: &str = "site";
+pub(super) const GROUP: &str = "site";
 
 pub(super) fn findings(config: &Config, overlaps: &[String]) -> Vec<Finding> {
     let mut findings = as_user(config, &files);
@@ -86,6 +87,9 @@ fn files(config: &Config) -> Vec<Finding> {
     if let Some(state) = config.state_in_use() {
         findings.push(writable("state", state, "state.folder"));
     }
+    if config.obtains_certificates() {
+        findings.extend(certificates::findings(config));
+    }
     if let AccessTarget::File(file) = &config.server.access_log {
         let folder = match file.parent() {
             Some(folder) if folder.as_os_str() != "" => folder,
@@ -121,7 +125,7 @@ fn granted_folder(path: &Path, key: &str) -> Finding {
 }
 
 /// Checks that files can be created in a folder, or that the folder can be created.
-fn writable(name: &str, path: &Path, key: &str) -> Finding {
+pub(super) fn writable(name: &str, path: &Path, key: &str) -> Finding {
     let shown = path.display();
     // One that can't be looked at may exist.
     let mut above = path.ancestors();

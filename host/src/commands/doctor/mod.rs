@@ -2,8 +2,10 @@
 //!
 //! - `kernel`: features of the system that the server uses, each of which it can do without.
 //! - `folders`: the site's folders, its cache and its addresses.
+//! - `certificates`: those that the server obtains itself.
 //! - `tools`: compilers for projects, and runtimes for scripts.
 
+mod certificates;
 mod finding;
 mod folders;
 mod kernel;

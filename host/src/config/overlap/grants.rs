@@ -31,6 +31,14 @@ pub(super) fn rules<'c>(
                 let why = "the handler could read it; grant a folder without it";
                 rule(source, key, "private key", why)
             });
+            let keys = "the handler could read private keys; grant another folder";
+            let obtained = config.acme_in_use().into_iter().flat_map(|acme| {
+                [
+                    rule(source, acme, "folder of certificates and their keys", keys),
+                    rule(acme, source, "granted folder", keys),
+                ]
+            });
+            let obtained: Vec<_> = obtained.collect();
             let extends = "the handler could grant itself more; grant a folder without it";
             let replaces = "the handler could replace handlers; grant another folder";
             let mut writable = vec![
@@ -57,7 +65,8 @@ pub(super) fn rules<'c>(
                 of_state.push(rule(source, state, "folder of state", others));
                 of_state.push(rule(state, source, "granted folder", others));
             }
-            readable.into_iter().chain(of_state).chain(writable)
+            let readable = readable.into_iter().chain(obtained);
+            readable.chain(of_state).chain(writable)
         })
     })
 }

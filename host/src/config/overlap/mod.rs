@@ -131,6 +131,15 @@ fn rules<'c>(
             "everyone could read it; keep keys outside of the folder of pages",
         )
     });
+    let obtained = config.acme_in_use().map(|folder| Rule {
+        is_secret: true,
+        ..served(
+            folder,
+            "folder of certificates and their keys",
+            "everyone could read the keys; keep pages in a folder of their own, such as html \
+             beside acme",
+        )
+    });
     let cert = config.tls.cert.as_deref().map(|cert| {
         served(
             cert,
@@ -225,7 +234,8 @@ fn rules<'c>(
             ),
         ]
     });
-    let of_pages = key.into_iter().chain(cert).chain(access_log);
+    let of_pages = key.into_iter().chain(obtained);
+    let of_pages = of_pages.chain(cert).chain(access_log);
     let of_pages = of_pages.chain(of_site).chain(of_cache);
     of_pages
         .chain(of_state)

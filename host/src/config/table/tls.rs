@@ -1,4 +1,4 @@
-//! The keys of `[tls]` and `[proxy]`: between the server and its clients.
+//! The keys of `[tls]`, `[acme]` and `[proxy]`: between the server and its clients.
 
 use super::super::Config;
 use super::super::key::FlagKind::*;
@@ -34,6 +34,34 @@ pub(super) const TLS_KEYS: &[Key<Config>] = &[
         .unset("the server's own")
         .restart()
         .doc("the port in these redirects"),
+    key("acme.names", at!(acme.names))
+        .unset("none")
+        .restart()
+        .doc(
+            "the names in a [certificate that the server obtains](tls.md#automatic-certificates) in \
+             place of `tls.cert`, such as `[\"example.com\", \"www.example.com\"]`, up to 100",
+        ),
+    key("acme.email", at!(acme.email))
+        .unset("none")
+        .restart()
+        .doc("where the certificate authority sends messages about the account"),
+    key("acme.agree-to-terms", at!(acme.agree_to_terms))
+        .restart()
+        .doc("whether you agree to the authority's terms of service; `true` is required"),
+    key("acme.directory", at!(acme.directory))
+        .restart()
+        .doc("the URL of the authority's directory; the default is that of Let's Encrypt"),
+    key("acme.ca", at!(acme.ca))
+        .unset("those of the system")
+        .restart()
+        .doc("the authorities that the directory's own certificate may be from, in PEM"),
+    key("acme.folder", at!(acme.folder))
+        .unset("`acme` in the site's folder")
+        .restart()
+        .doc("the folder of the account's key and of certificates"),
+    key("acme.challenge", at!(acme.challenge))
+        .restart()
+        .doc("how to prove that a name is this server's: `\"http-01\"`, `\"tls-alpn-01\"` or `\"auto\"`"),
     key("proxy.trusted", at!(proxy.trusted))
         .flag(
             "--trust-proxy",

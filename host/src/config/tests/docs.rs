@@ -53,6 +53,7 @@ fn rows() -> Vec<(&'static str, String)> {
     let mut config = resolved("", |_| {}).expect("the defaults").config;
     config.site = Site::default();
     config.state = Default::default();
+    config.acme = Default::default();
     let values = values(&config);
     let rows = all_keys().map(|key| (key.section(), row(key, values.get(key.name))));
     let own = HANDLER_KEYS.iter().map(|key| ("", row(key, None)));

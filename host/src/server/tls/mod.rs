@@ -4,13 +4,17 @@
 //! - `certificate`: the files, and the current certificates.
 //! - `watch`: replaces a current certificate when its files change.
 //! - `tickets`: the keys of session tickets.
+//! - `protocols`: the application protocols.
 //! - `session`: one connection, without its socket.
+//! - `validity`: when a certificate is valid.
 //!
 //! rustls implements the protocol, versions 1.2 and 1.3. This module doesn't use sockets.
 
 mod certificate;
+mod protocols;
 mod session;
 mod tickets;
+mod validity;
 mod watch;
 
 use std::net::SocketAddr;
@@ -23,21 +27,23 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::NoServerSessionStorage;
 
-pub(crate) use self::certificate::HostCertificate;
-use self::certificate::{Certificates, Files, NameInHandshake, OfConnection};
+pub(crate) use self::certificate::{
+    CertificateFact, CertificateFiles, HostCertificate, check_obtained,
+};
+use self::certificate::{Certificates, NameInHandshake, OfConnection};
+use self::protocols::{CHALLENGE_PROTOCOL, PROTOCOLS};
 pub(super) use self::session::{
     Failed, HELD_BYTES, Opened, RECORD_BYTES, SEAL_BYTES, SEALED_BYTES, Session,
 };
 pub(crate) use self::tickets::Tickets;
+pub(crate) use self::validity::Validity;
 use self::watch::Follow;
+use super::challenges::Challenges;
 use crate::file_watch::{FileWatch, Stamps};
 
 /// The time for a client's handshake, from the start of its connection: two or three round trips,
 /// each with time for a lost packet.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The supported application protocols (RFC 7301). A client that offers only others is rejected.
-const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
 /// Whether and how to use TLS: `[tls]` in `wasgi.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -68,17 +74,62 @@ pub(super) struct Tls {
     config: Arc<ServerConfig>,
     certificates: Arc<Certificates>,
     /// The certificate of all names without another one.
-    default: Option<Files>,
+    default: Option<CertificateFiles>,
     _watch: FileWatch,
+}
+
+/// The certificates that a site is configured to have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WantedCertificates {
+    /// The certificate of all names without another one.
+    pub(crate) default: Option<CertificateFiles>,
+    /// Those of virtual hosts.
+    pub(crate) hosts: Vec<HostCertificate>,
+    /// The challenges that are answered to obtain certificates.
+    pub(crate) challenges: Option<Challenges>,
 }
 
 /// Certificates that were loaded, and are not watched yet.
 #[derive(Debug)]
 pub(crate) struct LoadedCertificates {
     certificates: Arc<Certificates>,
-    default: Option<Files>,
+    default: Option<CertificateFiles>,
     /// The states of the files before they were read.
     stamps: Stamps,
+}
+
+impl WantedCertificates {
+    /// Combines the certificates of all names and of virtual hosts. `obtained` is the one of all
+    /// names that the server obtains itself, if it does.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the options are inconsistent.
+    pub(crate) fn new(
+        options: &TlsOptions,
+        obtained: Option<CertificateFiles>,
+        hosts: Vec<HostCertificate>,
+        challenges: Option<Challenges>,
+    ) -> anyhow::Result<Self> {
+        let default = match (&options.cert, &options.key) {
+            (Some(cert), Some(key)) => Some(CertificateFiles {
+                cert: cert.clone(),
+                key: key.clone(),
+                is_obtained: false,
+            }),
+            (Some(_), None) => bail!("a certificate needs its key (--tls-key)"),
+            (None, Some(_)) => bail!("a key needs its certificate (--tls-cert)"),
+            (None, None) => obtained,
+        };
+        if default.is_none() && hosts.is_empty() && options.redirect_http.is_some() {
+            bail!("redirecting to https (--redirect-http) needs a certificate (--tls-cert)");
+        }
+        Ok(Self {
+            default,
+            hosts,
+            challenges,
+        })
+    }
 }
 
 impl LoadedCertificates {
@@ -86,31 +137,18 @@ impl LoadedCertificates {
     ///
     /// # Errors
     ///
-    /// Fails if a file is missing or invalid, or the options are inconsistent.
-    pub(crate) fn load(
-        options: &TlsOptions,
-        hosts: &[HostCertificate],
-    ) -> anyhow::Result<Option<Self>> {
-        let default = match (&options.cert, &options.key) {
-            (Some(cert), Some(key)) => Some(Files {
-                cert: cert.clone(),
-                key: key.clone(),
-            }),
-            (Some(_), None) => bail!("a certificate needs its key (--tls-key)"),
-            (None, Some(_)) => bail!("a key needs its certificate (--tls-cert)"),
-            (None, None) if !hosts.is_empty() => None,
-            (None, None) if options.redirect_http.is_some() => {
-                bail!("redirecting to https (--redirect-http) needs a certificate (--tls-cert)")
-            }
-            (None, None) => return Ok(None),
-        };
-        let certificates = Arc::new(Certificates::default());
+    /// Fails if a file is missing or invalid.
+    pub(crate) fn load(wanted: WantedCertificates) -> anyhow::Result<Option<Self>> {
+        if wanted.default.is_none() && wanted.hosts.is_empty() {
+            return Ok(None);
+        }
+        let certificates = Arc::new(Certificates::new(wanted.challenges));
         // A change while they are loaded is detected: the states of no files are older.
         let stamps = certificates.stamps();
-        certificates.set(default.as_ref(), hosts)?;
+        certificates.set(wanted.default.as_ref(), &wanted.hosts)?;
         Ok(Some(Self {
             certificates,
-            default,
+            default: wanted.default,
             stamps,
         }))
     }
@@ -145,6 +183,21 @@ impl Tls {
         self.certificates.set(self.default.as_ref(), hosts)
     }
 
+    /// Describes all certificates.
+    pub(super) fn facts(&self) -> Vec<CertificateFact> {
+        self.certificates.facts()
+    }
+
+    /// Returns the challenges in flight, if certificates are obtained.
+    pub(super) fn challenges(&self) -> Option<&Challenges> {
+        self.certificates.challenges()
+    }
+
+    /// Returns whether there is a certificate for a handshake with this name.
+    pub(super) fn has_certificate(&self, name: Option<&str>) -> bool {
+        self.certificates.find(name).is_some()
+    }
+
     /// Creates a session with `deadline` as the end of its handshake. It keeps the name that the
     /// client gives in its handshake if a virtual host has a certificate of its own.
     ///
@@ -169,12 +222,16 @@ impl Tls {
 /// Returns the configuration for all connections.
 fn config(certificates: Arc<Certificates>, tickets: Arc<Tickets>) -> anyhow::Result<ServerConfig> {
     let provider = Arc::new(ring::default_provider());
+    let has_challenges = certificates.challenges().is_some();
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .context("TLS has no protocol version")?
         .with_no_client_auth()
         .with_cert_resolver(certificates);
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    if has_challenges {
+        config.alpn_protocols.push(CHALLENGE_PROTOCOL.to_vec());
+    }
     // Session tickets contain the whole session state: the server stores nothing, and reactors
     // share no table.
     config.ticketer = tickets;

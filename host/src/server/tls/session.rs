@@ -15,6 +15,7 @@ use rustls::unbuffered::{
 };
 
 use super::certificate::NameInHandshake;
+use super::protocols::CHALLENGE_PROTOCOL;
 use crate::metrics::Counter;
 
 /// The plaintext of a full record, in bytes (RFC 8446 section 5.1).
@@ -159,6 +160,7 @@ impl Session {
         let mut opened = Opened::Open;
         loop {
             let rest = records.get_mut(start..).unwrap_or_default();
+            let is_challenge = self.is_challenge();
             let UnbufferedStatus { discard, state } = self.tls.process_tls_records(rest);
             start += discard;
             match state {
@@ -166,7 +168,9 @@ impl Session {
                     while let Some(record) = traffic.next_record() {
                         let record = record.map_err(|error| Failed(error.to_string()))?;
                         start += record.discard;
-                        sink(record.payload);
+                        if !is_challenge {
+                            sink(record.payload);
+                        }
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
@@ -193,6 +197,13 @@ impl Session {
             self.phase = Phase::Open;
             Counter::Handshakes.increment();
         }
+        if self.phase == Phase::Open && self.is_challenge() {
+            // The handshake was the answer, and no data follows (RFC 8737 section 3). The
+            // connection ends as if the client had ended it: what is left of the handshake is sent,
+            // and a close_notify.
+            self.held = Vec::new();
+            return Ok(Opened::Ended);
+        }
         let rest = records.get(start..).unwrap_or_default();
         if rest.len() > HELD_BYTES {
             return Err(self.end("its handshake is too long"));
@@ -200,6 +211,11 @@ impl Session {
         // An empty vector takes no memory.
         self.held = rest.to_vec();
         Ok(opened)
+    }
+
+    /// Returns whether the client has chosen the protocol of challenges for certificates.
+    fn is_challenge(&self) -> bool {
+        self.tls.alpn_protocol() == Some(CHALLENGE_PROTOCOL)
     }
 
     /// Returns whether a record of `plain_bytes` can be sealed into `room_bytes`.

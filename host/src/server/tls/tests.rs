@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
 
+use super::CertificateFiles as Files;
+use super::certificate::key_of_challenge;
 use super::watch::Follow;
 use super::*;
 use crate::file_watch::Poll;
@@ -20,6 +22,7 @@ fn make_certificate(folder: &Path) -> Files {
     let files = Files {
         cert: folder.join("cert.pem"),
         key: folder.join("key.pem"),
+        is_obtained: false,
     };
     fs::write(&files.cert, made.cert.pem()).expect("the folder can be written to");
     fs::write(&files.key, made.signing_key.serialize_pem()).expect("and again");
@@ -303,6 +306,59 @@ fn other_protocols_than_http_1_are_refused() {
 }
 
 #[test]
+fn a_certificate_with_the_extension_of_a_challenge_is_loaded() {
+    let mut params = rcgen::CertificateParams::new([NAME.to_owned()]).expect("a name");
+    let extension = rcgen::CustomExtension::new_acme_identifier(&[7; 32]);
+    params.custom_extensions = vec![extension];
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = params.self_signed(&key).expect("signed");
+    let pem = key.serialize_pem() + &certificate.pem();
+    let found = key_of_challenge(pem.as_bytes()).expect("it is good");
+    assert_eq!(found.cert[0], *certificate.der());
+    for wrong in [certificate.pem(), key.serialize_pem(), String::new()] {
+        assert!(key_of_challenge(wrong.as_bytes()).is_none());
+    }
+}
+
+#[test]
+fn a_handshake_for_a_challenge_is_complete_and_ends_the_connection() {
+    let folder = folder();
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
+    let challenges = Challenges::new(folder.path().to_owned());
+    let file = challenges.certificate_file(NAME).expect("a name");
+    let pem = made.signing_key.serialize_pem() + &made.cert.pem();
+    fs::write(file, pem).expect("written");
+    let certificates = Arc::new(Certificates::new(Some(challenges)));
+    let tickets = Arc::new(Tickets::new().expect("random numbers"));
+    let config = Arc::new(config(certificates, tickets).expect("settings"));
+    for version in versions() {
+        let certificate = made.cert.der().clone();
+        let mut client = client(certificate, version, &[CHALLENGE_PROTOCOL]);
+        let mut session = session(&config);
+        let mut ended = Opened::Open;
+        for _ in 0..4 {
+            // Data in the packet of the last record of a handshake is no request.
+            client.writer().write_all(b"GET / ").expect("room");
+            let records = from_client(&mut client);
+            let plain;
+            (plain, ended) = open(&mut session, &records, records.len()).expect("good");
+            assert_eq!(plain, b"");
+            if ended == Opened::Ended {
+                break;
+            }
+            to_client(&mut session, &mut client).expect("good");
+        }
+        assert_eq!(ended, Opened::Ended);
+        session.close();
+        to_client(&mut session, &mut client).expect("good");
+        assert!(!client.is_handshaking());
+        assert_eq!(client.alpn_protocol(), Some(CHALLENGE_PROTOCOL));
+        let rest = client.reader().read_to_end(&mut Vec::new());
+        assert_eq!(rest.expect("a close_notify"), 0);
+    }
+}
+
+#[test]
 fn nothing_is_sealed_before_the_handshake() {
     let (config, _) = server();
     let mut session = session(&config);
@@ -369,16 +425,13 @@ fn what_can_not_be_served_with_is_said_at_the_start() {
         key: Some(key.to_owned()),
         ..TlsOptions::default()
     };
-    assert!(
-        LoadedCertificates::load(&options(&files.cert, &files.key), &[])
-            .expect("it is good")
-            .is_some()
-    );
-    assert!(
-        LoadedCertificates::load(&TlsOptions::default(), &[])
-            .expect("no TLS")
-            .is_none()
-    );
+    let load = |options: &TlsOptions| {
+        WantedCertificates::new(options, None, Vec::new(), None).and_then(LoadedCertificates::load)
+    };
+    let loaded = load(&options(&files.cert, &files.key)).expect("it is good");
+    assert!(loaded.is_some());
+    let loaded = load(&TlsOptions::default()).expect("no TLS");
+    assert!(loaded.is_none());
     let missing = one.path().join("missing.pem");
     for (options, expected) in [
         (options(&files.cert, &others.key), "not a usable key"),
@@ -401,7 +454,7 @@ fn what_can_not_be_served_with_is_said_at_the_start() {
             "--tls-cert",
         ),
     ] {
-        let error = LoadedCertificates::load(&options, &[]).expect_err(expected);
+        let error = load(&options).expect_err(expected);
         assert!(format!("{error:#}").contains(expected), "{error:#}");
     }
 }
@@ -410,12 +463,11 @@ fn what_can_not_be_served_with_is_said_at_the_start() {
 fn dropping_the_watch_ends_it_at_once() {
     let folder = folder();
     let files = make_certificate(folder.path());
-    let options = TlsOptions {
-        cert: Some(files.cert),
-        key: Some(files.key),
-        ..TlsOptions::default()
+    let wanted = WantedCertificates {
+        default: Some(files),
+        ..WantedCertificates::default()
     };
-    let loaded = LoadedCertificates::load(&options, &[]).expect("it is good");
+    let loaded = LoadedCertificates::load(wanted).expect("it is good");
     let tickets = Arc::new(Tickets::new().expect("random numbers"));
     let tls = Tls::start(loaded.expect("it is configured"), tickets).expect("a thread");
     let before = Instant::now();
@@ -429,10 +481,12 @@ fn a_name_gets_the_certificate_of_its_host_and_a_broken_one_changes_nothing() {
     let [default, one, other] = folders.each_ref().map(|at| make_certificate(at.path()));
     let host = |files: &Files, names: &[&str]| HostCertificate {
         names: names.iter().map(|name| (*name).to_owned()).collect(),
-        cert: files.cert.clone(),
-        key: files.key.clone(),
+        files: files.clone(),
     };
-    let loaded = |files: &Files| files.load().expect("it is good").cert;
+    let loaded = |files: &Files| {
+        let loaded = files.load().expect("it is good");
+        loaded.expect("it is there").cert
+    };
     let certificates = Certificates::default();
     let hosts = [
         host(&one, &["a.test", "www.a.test"]),
@@ -456,6 +510,7 @@ fn a_name_gets_the_certificate_of_its_host_and_a_broken_one_changes_nothing() {
     let broken = Files {
         cert: missing.path().join("cert.pem"),
         key: missing.path().join("key.pem"),
+        is_obtained: false,
     };
     let error = certificates.set(Some(&default), &[host(&broken, &["a.test"])]);
     assert!(

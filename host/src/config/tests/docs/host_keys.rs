@@ -25,6 +25,9 @@ pub(super) const HOST_KEYS: &[Key<HostOptions>] = &[
     key("hosts.*.key", place!(HostOptions, key))
         .unset("that of `[tls]`")
         .doc("its private key, as `tls.key`"),
+    key("hosts.*.acme", place!(HostOptions, acme))
+        .unset("`false`")
+        .doc("whether the server [obtains the certificate](tls.md#automatic-certificates) itself, as `[acme]` says"),
     key("hosts.*.handlers", place!(HostOptions, handlers))
         .unset("nothing")
         .doc("tables for the host's handlers, with the keys of `[handlers]`, which doesn't apply to them"),
