@@ -47,6 +47,7 @@ pub use site::{Site, SiteArgument, SiteFlag, SourcesSite};
 pub use state::{StateArguments, StateCommand};
 pub use test::Test;
 pub use top::Top;
+pub(crate) use trial::TrialSite;
 pub use trial::{Check, Run, Trial};
 pub use upgrade::Upgrade;
 

@@ -1,6 +1,7 @@
 //! Virtual hosts: several sites in one process, each with its own pages, handlers, grants and
 //! certificate.
 
+mod commands;
 mod upgrades;
 
 use std::fs;

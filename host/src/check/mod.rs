@@ -23,7 +23,7 @@ use crate::engine::{Engine, Program};
 use crate::registry::label;
 
 /// Checks one handler's file: loads it and sends the requests of the plan to `target`. Without a
-/// `target`, it uses the handler's route in the site whose handlers are in `folder`.
+/// `target`, it uses the handler's route.
 ///
 /// # Errors
 ///
@@ -32,15 +32,14 @@ pub(crate) fn check(
     engine: &Engine,
     driver: &Driver,
     path: &Path,
-    folder: &Path,
+    mount: &Mount,
     target: Option<&str>,
 ) -> Result<FileReport, BadRequest> {
     let mut report = FileReport::new(label(Path::new(""), path));
-    let mount = Mount::for_file(path, folder);
     match load(engine, mount.name(), path) {
         Ok(program) => {
             report.kind = Some(program.kind().to_string());
-            drive(driver, &program, &mount, target, &mut report)?;
+            drive(driver, &program, mount, target, &mut report)?;
         }
         Err(findings) => report.add("", findings),
     }

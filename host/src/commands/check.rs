@@ -24,10 +24,11 @@ const STYLES: [(&str, Style); 2] = [("error", Style::RED), ("warning", Style::YE
 ///
 /// Fails if the configuration is invalid, or if the system cannot create threads.
 pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
-    let config = arguments.trial.load()?.config;
+    let site = arguments.trial.load()?;
+    let config = &site.config;
     let errors = match arguments.log {
-        true => error_log::start(&config)?,
-        false => error_log::start_for_denials(&config)?,
+        true => error_log::start(config)?,
+        false => error_log::start_for_denials(config)?,
     };
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
         .with_runtime(config.site.runtime().as_deref())
@@ -38,7 +39,7 @@ pub fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
     let mut report = Report::default();
     for file in &arguments.files {
         let target = arguments.path.as_deref();
-        match check::check(&engine, &driver, file, config.site.handlers(), target) {
+        match check::check(&engine, &driver, file, &site.mount(file), target) {
             Ok(file) => report.files.push(file),
             Err(error) => {
                 let path = target.unwrap_or_default();

@@ -30,10 +30,11 @@ const FIRST_FAILURE: u16 = 500;
 ///
 /// Fails if the handler does not exist or does not load, or if the request is invalid.
 pub fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
-    let config = arguments.trial.load()?.config;
-    let errors = error_log::start(&config)?;
-    let ready = find_or_build(&arguments.handler, &config)?;
-    let mount = Mount::for_file(&ready.file, config.site.handlers());
+    let site = arguments.trial.load()?;
+    let config = &site.config;
+    let errors = error_log::start(config)?;
+    let ready = find_or_build(&arguments.handler, config)?;
+    let mount = site.mount(&ready.file);
     let request = request(arguments, &mount)?;
     let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
         .with_runtime(config.site.runtime().as_deref())

@@ -12,8 +12,7 @@ use anyhow::{Context, bail};
 use super::error_log;
 use super::projects;
 use crate::check;
-use crate::cli;
-use crate::config::Config;
+use crate::cli::{self, TrialSite};
 use crate::dev;
 use crate::drive::{Client, Driver, Ended, Mount, Request, Stays};
 use crate::engine::{Engine, Program};
@@ -52,10 +51,10 @@ const STYLES: [(&str, Style); 2] = [("ok", Style::GREEN), ("fail", Style::RED)];
 ///
 /// Fails if there are no test files, or if the configuration is invalid.
 pub fn test(arguments: &cli::Test) -> anyhow::Result<ExitCode> {
-    let config = arguments.trial.load()?.config;
-    let errors = error_log::start(&config)?;
-    let files = test_files(&arguments.files, &arguments.trial.place.site)?;
-    let mut sender = Sender::new(&config)?;
+    let site = arguments.trial.load()?;
+    let errors = error_log::start(&site.config)?;
+    let files = test_files(&arguments.files, &site.folder)?;
+    let mut sender = Sender::new(site)?;
     let mut failed_count = 0_usize;
     for file in &files {
         let report = match test_file(file, &arguments.variables, &mut sender) {
@@ -185,6 +184,7 @@ type Loaded = Rc<(Program, Mount)>;
 
 /// Sends requests to the handlers of a site, and loads each handler when it is first asked.
 struct Sender {
+    site: TrialSite,
     registry: Registry<Program>,
     engine: Engine,
     driver: Driver,
@@ -194,7 +194,8 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(config: &Config) -> anyhow::Result<Self> {
+    fn new(site: TrialSite) -> anyhow::Result<Self> {
+        let config = &site.config;
         let engine = Engine::new(&config.budget, &config.compile, config.site.code_cache())?
             .with_runtime(config.site.runtime().as_deref())
             .with_store(config.store())
@@ -202,16 +203,15 @@ impl Sender {
         let policies = config.policies()?;
         engine.set_policies(policies.clone());
         let built = projects::build_all(config)?;
-        let scan = match config.site.builds() {
-            Some(places) if !built.is_empty() => reload::list_built(config.site.handlers(), places),
-            _ => reload::list(config.site.handlers(), Vec::new(), None),
-        };
+        let builds = config.site.builds().filter(|_| !built.is_empty());
+        let scan = reload::list_built(config.site.handlers(), site.host(), builds);
         Ok(Self {
             built,
             registry: scan.registry(),
             driver: Driver::new(&engine, policies)?,
             engine,
             loaded: BTreeMap::new(),
+            site,
         })
     }
 
@@ -230,7 +230,7 @@ impl Sender {
         let folder = self.registry.folder();
         let entry = self.loaded.entry(file.clone()).or_insert_with(|| {
             let path = folder.join(&file);
-            let mount = Mount::for_file(&path, folder);
+            let mount = self.site.mount(&path);
             let loads = self.built.get(&file).unwrap_or(&path);
             match check::load(&self.engine, mount.name(), loads) {
                 Ok(program) => Ok(Rc::new((program, mount))),

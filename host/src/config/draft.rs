@@ -59,6 +59,7 @@ impl Draft {
             if let Some(own) = HANDLER_KEYS.iter().find(is_same) {
                 let clear = |table: &mut Handler| (own.place.copy)(table, &Handler::default());
                 self.config.handlers.change(|_, table| clear(table));
+                self.config.hosts.change_handlers(clear);
             }
         }
     }

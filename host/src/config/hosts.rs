@@ -11,7 +11,7 @@ use super::site;
 use crate::acme;
 use crate::grants;
 use crate::host_name;
-use crate::policy::Handlers;
+use crate::policy::{Handler, Handlers};
 
 /// The maximum number of virtual hosts. Each has four threads that follow its folders.
 const MAX_HOSTS_COUNT: usize = 100;
@@ -151,6 +151,13 @@ impl Hosts {
     /// Returns each host with its name.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &HostOptions)> {
         self.0.iter().map(|(name, host)| (name.as_str(), host))
+    }
+
+    /// Changes the settings of each handler of each host.
+    pub(super) fn change_handlers(&mut self, change: impl Fn(&mut Handler)) {
+        for host in self.0.values_mut() {
+            host.handlers.change(|_, handler| change(handler));
+        }
     }
 
     /// Resolves relative paths against `folder`.

@@ -46,6 +46,7 @@ pub(crate) use draft::{Draft, Origin};
 pub(crate) use key::{Flag, FlagKind, Key};
 pub(crate) use live::Live;
 pub(crate) use nearest::unknown_handlers;
+pub(crate) use of_host::HostSite;
 pub(crate) use resolved::{ResolvedConfig, Sources};
 pub(crate) use sections::{Config, Section, Visit};
 #[cfg(test)]

@@ -1,12 +1,59 @@
 //! The configuration that a virtual host has as a site of its own.
 
+use std::path::PathBuf;
+
 use super::complaint::Complaint;
 use super::hosts::HostOptions;
+use super::nearest::nearest;
 use super::sections::Config;
 use super::wording;
+use crate::host_name::HostMap;
 use crate::policy::Policies;
+use crate::printable;
+
+/// A virtual host as a site of its own, for commands that serve no other.
+#[derive(Clone, Debug)]
+pub(crate) struct HostSite {
+    /// The name of its table.
+    pub(crate) name: String,
+    /// A name by which requests reach it.
+    pub(crate) authority: String,
+    /// Its folder.
+    pub(crate) folder: Option<PathBuf>,
+}
 
 impl Config {
+    /// Returns the virtual host that requests for the host `asked` are for, and its configuration
+    /// as a site of its own.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is none, or if one of its keys is wrong.
+    pub(crate) fn host_site(&self, asked: &str) -> Result<(HostSite, Self), Complaint> {
+        let mut names = HostMap::default();
+        for (table, host) in self.hosts.iter() {
+            for name in host.names(table) {
+                names.insert(name, table);
+            }
+        }
+        let Some(&name) = names.get(asked.as_bytes()) else {
+            let shown = printable::one_line(asked);
+            let why = match nearest(asked, self.hosts.names()) {
+                Some(nearest) => format!("no virtual host {shown}; did you mean {nearest}?"),
+                None => format!("no virtual host {shown}: add its table [hosts.\"{shown}\"]"),
+            };
+            return Err(Complaint::new("", why).by("--host"));
+        };
+        let config = self.of_host(name)?.unwrap_or_default();
+        let site = HostSite {
+            name: name.to_owned(),
+            // One of the names that `*` stands for.
+            authority: asked.replace('*', "www"),
+            folder: self.hosts.get(name).and_then(|host| host.folder.clone()),
+        };
+        Ok((site, config))
+    }
+
     /// Returns the configuration that a virtual host has as a site of its own, without virtual
     /// hosts. Its limits for clients and requests are those of all. `None` if there is no host of
     /// this name.

@@ -50,6 +50,7 @@ use self::lines::Lines;
 use self::report::Editor;
 use self::requests::Requests;
 use crate::gateway::Failure;
+use crate::host_name;
 use crate::permits::Permits;
 use crate::printable;
 use crate::reload::projects::{BuildEvent, BuildStep};
@@ -277,9 +278,10 @@ impl Dev {
 }
 
 /// Returns a failure of a handler, and the lines of its source that it is about, for a terminal.
-/// `handlers` is the folder of handlers.
+/// `handlers` is the folder of the handler, which may be that of a virtual host.
 pub(crate) fn explained(failure: &Failure, handlers: &Path, handler: &str) -> String {
     let message = failure.to_string();
+    let (_, handler) = host_name::split(handler);
     let found = source::find(handlers, handler, handler, &message);
     message + &found.map_or(String::new(), |found| found.excerpt.indented())
 }

@@ -5,10 +5,14 @@ use std::path::{Component, Path, PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::host_name::full_name;
 use crate::router::{RequestPath, Route, Segment, Table};
 
 /// The name of a site's handlers folder. The path below it is part of the route.
 const HANDLERS: &str = "handlers";
+
+/// The Host field of requests to a site that is not served.
+const AUTHORITY: &str = "localhost:8000";
 
 /// The value of a bracketed segment in an example path.
 const EXAMPLE: &str = "1";
@@ -26,6 +30,7 @@ pub(crate) struct Mount {
     table: Table<()>,
     example: String,
     name: String,
+    authority: String,
 }
 
 /// A request's path, divided as in [`crate::gateway::Environ`].
@@ -61,10 +66,23 @@ impl Mount {
             table,
             example,
             name,
+            authority: AUTHORITY.to_owned(),
         }
     }
 
-    /// Returns the handler's name in the log: `users/[id]`.
+    /// Makes it a handler of the virtual host `name`, which requests reach by `authority`.
+    pub(crate) fn of_host(mut self, name: &str, authority: &str) -> Self {
+        self.name = full_name(Some(name), &self.name);
+        self.authority = authority.to_owned();
+        self
+    }
+
+    /// Returns the Host field of requests that have no other.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Returns the handler's name in the log: `users/[id]`, or `//example.com/users/[id]`.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

@@ -74,14 +74,18 @@ impl Request {
         self
     }
 
-    /// Sends the head on a new connection.
+    /// Sends the head on a new connection, for the host `authority` unless it has a Host field.
     ///
     /// # Errors
     ///
     /// Fails if the protocol core would reject the request, with its message.
-    pub(super) fn send(&self, now: Instant) -> Result<(Connection, Arc<RequestHead>), BadRequest> {
+    pub(super) fn send(
+        &self,
+        authority: &str,
+        now: Instant,
+    ) -> Result<(Connection, Arc<RequestHead>), BadRequest> {
         let mut connection = Connection::new(Arc::new(Limits::default()), now);
-        connection.receive(&self.head()?, now);
+        connection.receive(&self.head(authority)?, now);
         match connection.next_request(now) {
             Some(Incoming::Request(head)) => Ok((connection, head)),
             Some(Incoming::Rejected(rejection)) => Err(BadRequest(format!(
@@ -92,7 +96,7 @@ impl Request {
         }
     }
 
-    fn head(&self) -> Result<Vec<u8>, BadRequest> {
+    fn head(&self, authority: &str) -> Result<Vec<u8>, BadRequest> {
         check(self.method.as_bytes())?;
         check_target(&self.target)?;
         let version = if self.is_old { "1.0" } else { "1.1" };
@@ -105,7 +109,7 @@ impl Request {
             head.extend_from_slice(b"\r\n");
         };
         if !self.is_old && !self.has("host") {
-            field("Host", b"localhost:8000");
+            field("Host", authority.as_bytes());
         }
         for (name, value) in &self.fields {
             check(name.as_bytes())?;
@@ -213,7 +217,9 @@ mod tests {
     use super::*;
 
     fn send(request: &Request) -> Result<Arc<RequestHead>, BadRequest> {
-        request.send(Instant::now()).map(|(_, head)| head)
+        request
+            .send("localhost:8000", Instant::now())
+            .map(|(_, head)| head)
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl<C: Client> Visit<C> {
     ) -> Result<Self, BadRequest> {
         let now = Instant::now();
         let wall_time = policy.budget.wall_time;
-        let (http, head) = request.send(now)?;
+        let (http, head) = request.send(mount.authority(), now)?;
         let path = RequestPath::parse(head.path()).map_err(|error| BadRequest::new(&error))?;
         if program.kind().has_c_strings() && path.oddity() == Some(Oddity::Nul) {
             return Err(BadRequest::new(&Oddity::Nul));

@@ -56,8 +56,16 @@ pub(crate) fn list_of_host<P>(folder: &Path, external: Vec<External>, host: &str
 }
 
 /// Lists the handlers folder as [`list`] does, with the results of earlier builds of its projects.
-pub(crate) fn list_built<P>(folder: &Path, builds: Places) -> Scan<P> {
-    list_after(folder, Vec::new(), |slots| slots.serve_built(builds))
+/// The folder may be that of a virtual host.
+pub(crate) fn list_built<P>(folder: &Path, host: Option<&str>, builds: Option<Places>) -> Scan<P> {
+    list_after(folder, Vec::new(), |slots| {
+        if let Some(host) = host {
+            slots.belong_to(host);
+        }
+        if let Some(builds) = builds {
+            slots.serve_built(builds);
+        }
+    })
 }
 
 /// Lists the handlers folder after `prepare` was called.
