@@ -11,11 +11,13 @@ use std::thread;
 
 use anyhow::bail;
 
-use super::service::on_pages;
+use super::controls::on_pages;
+use super::projects;
 use super::site::{missing, route_table, warn_of_unknown_handlers};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::metrics::HandlerCounts;
+use crate::permits::Permits;
 use crate::policy::Policies;
 use crate::published::Published;
 use crate::registry::RouteTable;
@@ -29,6 +31,8 @@ pub(super) struct RunningHosts {
     engine: Engine,
     /// The number of concurrent loads of each host.
     loads: NonZeroUsize,
+    /// The builds of projects that are running.
+    builds: Arc<Permits>,
     running: Mutex<BTreeMap<String, RunningHost>>,
     /// The routes at the start were printed: a host that is added later is logged.
     is_announced: AtomicBool,
@@ -100,11 +104,12 @@ impl FirstLoads {
 
 impl RunningHosts {
     /// Creates the hosts of a process, of which none is followed yet. They share the pools of
-    /// `engine`.
-    pub(super) fn new(engine: &Engine, loads: NonZeroUsize) -> Self {
+    /// `engine`, and the limit of `builds`.
+    pub(super) fn new(engine: &Engine, loads: NonZeroUsize, builds: &Arc<Permits>) -> Self {
         Self {
             engine: engine.clone(),
             loads,
+            builds: builds.clone(),
             running: Mutex::default(),
             is_announced: AtomicBool::new(false),
         }
@@ -127,16 +132,18 @@ impl RunningHosts {
             started: BTreeMap::new(),
             has_default: config.site.default_host,
         };
-        let running = self.lock();
-        let is_followed = |name: &str, host: &Config| {
-            let known = running.get(name);
-            known.is_some_and(|known| known.has_folders(host.site.root(), host.site.handlers()))
-        };
         let (hosts, started) = (&next.hosts, &mut next.started);
-        let new = hosts
-            .iter()
-            .filter(|(name, host, _)| !is_followed(name, host));
-        let new: Vec<_> = new.collect();
+        let new: Vec<_> = {
+            let running = self.lock();
+            let is_followed = |name: &str, host: &Config| {
+                let known = running.get(name);
+                known.is_some_and(|known| known.has_folders(host.site.root(), host.site.handlers()))
+            };
+            let new = hosts
+                .iter()
+                .filter(|(name, host, _)| !is_followed(name, host));
+            new.collect()
+        };
         let share = u32::try_from(new.len()).unwrap_or(u32::MAX);
         for (name, host, policies) in new {
             let options = ReloadOptions {
@@ -162,7 +169,8 @@ impl RunningHosts {
         check_folders(name, root, handlers)?;
         let pages = Arc::new(Pages::open(root, host.page_options())?);
         let engine = self.engine.with_policies(policies.clone());
-        let scan = reload::list_of_host(handlers, host.external_handlers()?, name);
+        let projects = projects::start(host, Some(name), false, &self.builds)?;
+        let scan = reload::list_of_host(handlers, host.external_handlers()?, name, projects);
         let registry = Arc::new(Published::new(scan.registry()));
         options.on_pages = Some(on_pages(pages.clone(), None));
         options.on_started =

@@ -7,6 +7,7 @@ mod compile;
 mod completions;
 mod config;
 mod confinement;
+mod controls;
 mod deps;
 mod dev;
 mod doctor;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,8 +13,9 @@ use anyhow::{Context, bail};
 use super::interrupt::cancellable;
 use super::site::find_handler;
 use crate::config::Config;
+use crate::permits::Permits;
 use crate::printable;
-use crate::reload::projects::{self, BuildOptions, MAX_BUILD_TIME, Outcome, Project};
+use crate::reload::projects::{self, BuildOptions, MAX_BUILD_TIME, Outcome, Project, Projects};
 use crate::reload::{self, CancelToken};
 use crate::terminal;
 
@@ -32,6 +34,29 @@ pub(super) struct Ready {
     pub(super) path: PathBuf,
 }
 
+/// Starts to build the projects of a site, of this virtual host if it is one, if its operator says
+/// so. The sites of this process share `running`.
+///
+/// # Errors
+///
+/// Fails if the user has no cache folder, or if the system has no thread for it.
+pub(super) fn start(
+    config: &Config,
+    host: Option<&str>,
+    has_lines: bool,
+    running: &Arc<Permits>,
+) -> anyhow::Result<Option<Projects>> {
+    if !config.site.build {
+        return Ok(None);
+    }
+    let options = BuildOptions {
+        host: host.map(str::to_owned),
+        running: running.clone(),
+        ..options(config, has_lines)?
+    };
+    Projects::start(options).map(Some)
+}
+
 /// Returns how the projects of a site are built: for a developer, with the debugging information
 /// that `has_lines` stands for.
 ///
@@ -44,6 +69,8 @@ pub(super) fn options(config: &Config, has_lines: bool) -> anyhow::Result<BuildO
     )?;
     Ok(BuildOptions {
         places,
+        host: None,
+        running: Arc::default(),
         colours: terminal::has_colours(&io::stderr()),
         has_lines,
         max_time: MAX_BUILD_TIME,

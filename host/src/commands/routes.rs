@@ -33,8 +33,11 @@ pub fn routes(arguments: &cli::Routes) -> anyhow::Result<ExitCode> {
         .with_runtime(site.runtime().as_deref());
     // A script may need its variables to be imported.
     engine.set_policies(config.policies()?);
-    let registry =
-        reload::scan_once(site.handlers(), config.external_handlers()?, &engine).registry();
+    let scan = match site.default_host {
+        true => reload::scan_once(site.handlers(), config.external_handlers()?, &engine),
+        false => reload::list_nothing(site.handlers()),
+    };
+    let registry = scan.registry();
     let mut routes = route_table(site.root(), &registry);
     add_grants(&mut routes, &config.handlers);
     warn_of_unknown_handlers(&config.handlers, &registry);

@@ -1,45 +1,36 @@
 //! A serving process: the server itself, and the threads that keep it up to date.
 
 use std::collections::HashSet;
-use std::fmt;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure};
-
+use super::controls::{Controls, FollowState, Following, on_pages};
 use super::hosts::{FirstLoads, RunningHosts};
 use super::inspector::{Inspector, Progress};
 use super::projects;
-use super::site::{route_table, warn_of_unknown_handlers};
+use super::site::route_table;
 use crate::acme::{Acme, Folder};
 use crate::admin::{self, Inspect};
 use crate::config::Config;
 use crate::dev::Dev;
 use crate::engine::{Engine, Program};
-use crate::log::{self, AccessLog, Verbosity};
+use crate::log::{AccessLog, Verbosity};
 use crate::metrics;
+use crate::permits::Permits;
 use crate::policy::Handlers;
 use crate::printable;
 use crate::published::Published;
 use crate::registry::{Registry, RouteTable, Row, RowState};
-use crate::reload::projects::Projects;
-use crate::reload::{self, OnHandler, OnPages, PagesChange, Reload, Started};
+use crate::reload::{self, OnHandler, Reload, Started};
 use crate::server::tls::{LoadedCertificates, Tickets};
-use crate::server::{Drain, Listen, Pulse, Server, ServerView, Settings, Sockets};
+use crate::server::{Drain, Listen, Pulse, Server, Sockets};
 use crate::state::Store;
 use crate::static_files::Pages;
 use crate::traces::Tracer;
 
 /// The interval of checks for the end of the requests in flight.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
-
-/// The interval of checks for the end of the start, before another version of a bundle is loaded.
-const START_POLL: Duration = Duration::from_millis(10);
-
-/// Why another version of a bundle is not loaded.
-const STOPPING: &str = "not loaded: the server is stopping";
 
 /// How long to load handlers while connections wait at a socket. Most are cached, and take
 /// milliseconds. After that, the remaining ones answer 503.
@@ -103,43 +94,6 @@ impl Prepared<'_> {
     }
 }
 
-/// Applies a new configuration to a running service.
-#[derive(Clone, Debug)]
-pub(super) struct Controls {
-    settings: Arc<Published<Settings>>,
-    pages: Arc<Pages>,
-    drain: Arc<Published<Drain>>,
-    access_log: AccessLog,
-    engine: Engine,
-    registry: Arc<Published<Registry<Program>>>,
-    store: Store,
-    progress: Arc<Progress>,
-    handlers: Arc<Mutex<Following>>,
-    hosts: Arc<RunningHosts>,
-    /// The server, once it has been started.
-    server: Arc<OnceLock<ServerView>>,
-    /// Whether virtual hosts are served.
-    has_hosts: bool,
-    /// What obtains certificates, if the server does so.
-    acme: Option<Arc<Acme>>,
-}
-
-/// The folder of handlers that is served.
-struct Following {
-    folder: PathBuf,
-    /// What follows its changes. `None` after another version of a bundle was put into force: its
-    /// folder doesn't change.
-    reload: Option<Reload>,
-}
-
-impl fmt::Debug for Following {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Following")
-            .field("folder", &self.folder)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Service {
     /// Starts to serve. Calls `on_started` with an announcement, in whole lines, when all handlers
     /// that exist now are loaded, but not before [`announced`](Self::announced) is called. If `dev`
@@ -169,17 +123,23 @@ impl Service {
         engine.limit_memory(config.instance_memory_bytes());
         // Cached handlers are available at once; the rest is compiled while the server already
         // serves.
-        let projects = build_projects(config, dev.is_some())?;
-        if let (Some(projects), Some(dev)) = (&projects, dev.cloned()) {
-            projects.on_event(move |event| dev.build_changed(event));
-        }
-        let external = config.external_handlers()?;
-        let scan = reload::list(handlers, external, projects);
+        let builds = Arc::<Permits>::default();
+        let is_served = config.site.default_host || dev.is_some();
+        let scan = match is_served {
+            true => {
+                let projects = projects::start(config, None, dev.is_some(), &builds)?;
+                if let (Some(projects), Some(dev)) = (&projects, dev.cloned()) {
+                    projects.on_event(move |event| dev.build_changed(event));
+                }
+                reload::list(handlers, config.external_handlers()?, projects)
+            }
+            false => reload::list_nothing(handlers),
+        };
         let registry = Arc::new(Published::new(scan.registry()));
         let mut settings = config.settings()?;
         engine.set_policies(settings.policies.clone());
         let loads = config.compile.processes();
-        let hosts = Arc::new(RunningHosts::new(&engine, loads));
+        let hosts = Arc::new(RunningHosts::new(&engine, loads, &builds));
         let progress = Arc::new(Progress::default());
         let announced = Arc::new(OnceLock::new());
         let (of_start, registry_then) = (announced.clone(), registry.clone());
@@ -191,7 +151,7 @@ impl Service {
             true => config.hosts.names().count(),
             false => 0,
         };
-        let first = FirstLoads::new(1 + hosts_count, move |started| {
+        let first = FirstLoads::new(usize::from(is_served) + hosts_count, move |started| {
             progress_then.loaded();
             let mut routes = registry_then.current().route_table();
             routes.append(hosts_then.routes());
@@ -222,8 +182,9 @@ impl Service {
             progress: progress.clone(),
             handlers: Arc::new(Mutex::new(Following {
                 folder: handlers.to_owned(),
-                reload: None,
+                state: FollowState::Unserved,
             })),
+            builds,
             hosts: hosts.clone(),
             server: Arc::default(),
             has_hosts,
@@ -238,9 +199,11 @@ impl Service {
             loads,
             ..Default::default()
         };
-        let loader = Arc::new(engine.clone());
-        let reload = Reload::start(scan, Some(root), loader, registry.clone(), options)?;
-        controls.following().reload = Some(reload);
+        if is_served {
+            let loader = Arc::new(engine.clone());
+            let reload = Reload::start(scan, Some(root), loader, registry.clone(), options)?;
+            controls.following().state = FollowState::Followed(reload);
+        }
         before_listening(&Prepared {
             registry: &registry,
             hosts: &hosts,
@@ -332,7 +295,7 @@ impl Service {
 
     /// Records that the announcement was printed: further changes are logged.
     pub(super) fn announced(&self) {
-        if let Some(reload) = &self.controls.following().reload {
+        if let Some(reload) = self.controls.following().reload() {
             reload.announced();
         }
         self.controls.hosts.announced();
@@ -399,7 +362,7 @@ impl Service {
         let (mut is_closed, mut has_ended_streams) = (false, false);
         while !self.server.is_done() {
             if ends_at_once() {
-                if let Some(reload) = &self.controls.following().reload {
+                if let Some(reload) = self.controls.following().reload() {
                     reload.hurry();
                 }
                 self.controls.hosts.hurry();
@@ -424,8 +387,8 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         // A server that is being stopped loads nothing more.
-        let reload = self.controls.following().reload.take();
-        drop(reload);
+        let following = self.controls.following().stop();
+        drop(following);
         self.controls.hosts.stop();
         // Otherwise the next start would check the database as after a crash.
         self.controls.store.close();
@@ -433,144 +396,6 @@ impl Drop for Service {
             tracer.finish();
         }
     }
-}
-
-impl Controls {
-    /// Logs a warning for each handler that has settings but does not exist.
-    pub(super) fn warn_of_unknown_handlers(&self, handlers: &Handlers) {
-        warn_of_unknown_handlers(handlers, &self.registry.current());
-    }
-
-    fn following(&self) -> MutexGuard<'_, Following> {
-        self.handlers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts a configuration into force. If it has other folders, of another version of a bundle,
-    /// loads everything first and then replaces the site as a whole.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a secret or a granted folder is not available, or if a handler of the other version
-    /// can't be loaded. Then nothing has changed.
-    pub(super) fn apply(&self, config: &Config) -> anyhow::Result<()> {
-        let mut settings = config.settings()?;
-        let next_hosts = self.has_hosts.then(|| self.hosts.prepare(config, None));
-        let next_hosts = next_hosts.transpose()?;
-        if let Some(server) = self.server.get()
-            && self.has_hosts
-        {
-            self.set_certificates(server, config)?;
-        }
-        self.access_log
-            .set_target(&config.server.access_log, &config.log)?;
-        let has_same_grants = (settings.policies).grants_like(&self.settings.current().policies);
-        let (is_same, is_followed) = {
-            let following = self.following();
-            let is_same = following.folder == config.site.handlers();
-            (is_same, following.reload.is_some())
-        };
-        // A host that is no longer served is dropped at the end, because its threads may take long.
-        let mut _dropped = None;
-        if let Some(next) = next_hosts {
-            let (table, dropped) = self.hosts.replace(next, config)?;
-            settings.hosts = table;
-            _dropped = Some(dropped);
-        }
-        if is_same && (is_followed || has_same_grants) {
-            self.engine.set_policies(settings.policies.clone());
-            if let Some(reload) = &self.following().reload {
-                reload.serve_external(config.external_handlers()?);
-                if !has_same_grants {
-                    reload.look_again()();
-                }
-            }
-            self.pages.set_options(config.page_options())?;
-            self.settings.publish(settings);
-        } else {
-            self.replace_site(config, settings)?;
-        }
-        self.drain.publish(config.server.drain());
-        log::set_limits(&config.log);
-        self.access_log.set_limits(&config.log);
-        log::set_format(config.server.log_format);
-        self.access_log.set_format(config.server.log_format);
-        self.engine.limit_memory(config.instance_memory_bytes());
-        self.store.set_limits(config.buckets);
-        Ok(())
-    }
-}
-
-impl Controls {
-    /// Serves the certificates of virtual hosts, and obtains those that are missing.
-    fn set_certificates(&self, server: &ServerView, config: &Config) -> anyhow::Result<()> {
-        let obtained = config.obtained_certificates();
-        ensure!(
-            self.acme.is_some() || obtained.is_empty(),
-            "acme.agree-to-terms: the server was started without it: restart it to obtain \
-             certificates"
-        );
-        server.set_host_certificates(&config.host_certificates())?;
-        if let Some(acme) = &self.acme {
-            acme.set(obtained);
-        }
-        Ok(())
-    }
-
-    /// Serves the site in the folders of `config`, which nothing changes. What is served now is
-    /// served until all of it is loaded.
-    fn replace_site(&self, config: &Config, settings: Settings) -> anyhow::Result<()> {
-        self.wait_for_start()?;
-        let engine = self.engine.with_policies(settings.policies.clone());
-        let pages = Pages::open(config.site.root(), config.page_options())?;
-        let is_stopping = || self.progress.is_draining();
-        let registry = reload::scan_until(config.site.handlers(), &engine, &is_stopping).registry();
-        ensure!(!is_stopping(), STOPPING);
-        let mut problems = registry.problems().iter();
-        if let Some(problem) = problems.find(|problem| problem.keeps_from_loading()) {
-            bail!("{problem}");
-        }
-        let reload = {
-            let mut following = self.following();
-            following.folder = config.site.handlers().to_owned();
-            following.reload.take()
-        };
-        // It would publish its own handlers again.
-        drop(reload);
-        self.engine.set_policies(settings.policies.clone());
-        self.pages.replace_by(&pages);
-        self.settings.publish(settings);
-        self.registry.publish(registry);
-        Ok(())
-    }
-
-    /// Waits until the handlers that existed at the start are loaded, or can't be loaded.
-    fn wait_for_start(&self) -> anyhow::Result<()> {
-        while !self.progress.has_loaded() {
-            ensure!(!self.progress.is_draining(), STOPPING);
-            thread::sleep(START_POLL);
-        }
-        Ok(())
-    }
-}
-
-/// Starts to build the projects of a site, if its operator says so.
-fn build_projects(config: &Config, has_lines: bool) -> anyhow::Result<Option<Projects>> {
-    if !config.site.build {
-        return Ok(None);
-    }
-    Projects::start(projects::options(config, has_lines)?).map(Some)
-}
-
-/// Returns the function that is called after changes of pages.
-pub(super) fn on_pages(pages: Arc<Pages>, dev: Option<Arc<Dev>>) -> OnPages {
-    Box::new(move |change| {
-        if change == PagesChange::Replaced {
-            pages.reopen();
-        }
-        if let Some(dev) = &dev {
-            dev.pages_changed(&change);
-        }
-    })
 }
 
 /// Returns the function that is called after changes of handlers.

@@ -76,7 +76,6 @@ impl Config {
         config.hosts.clear();
         config.site.root.clone_from(&host.root);
         config.site.handlers.clone_from(&host.handlers_folder);
-        config.site.build = false;
         config.site.default_host = true;
         config.tls.redirect_http = None;
         config.tls.redirect_port = None;

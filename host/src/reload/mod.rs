@@ -72,7 +72,7 @@ pub(crate) use loader::{Load, LoadRequest};
 pub(crate) use options::{HandlerEvent, OnHandler, OnStarted, ReloadOptions, Started};
 pub(crate) use pages::{OnPages, PagesChange};
 pub(crate) use scan::{
-    Scan, list, list_built, list_of_host, scan_host_once, scan_once, scan_until,
+    Scan, list, list_built, list_nothing, list_of_host, scan_host_once, scan_once, scan_until,
 };
 pub(crate) use shortage::Shortage;
 pub(crate) use source::MAX_HANDLER_BYTES;

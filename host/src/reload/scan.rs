@@ -51,8 +51,26 @@ pub(crate) fn list<P>(
 }
 
 /// Lists the handlers folder of a virtual host as [`list`] does.
-pub(crate) fn list_of_host<P>(folder: &Path, external: Vec<External>, host: &str) -> Scan<P> {
-    list_after(folder, external, |slots| slots.belong_to(host))
+pub(crate) fn list_of_host<P>(
+    folder: &Path,
+    external: Vec<External>,
+    host: &str,
+    projects: Option<Projects>,
+) -> Scan<P> {
+    list_after(folder, external, |slots| {
+        slots.belong_to(host);
+        if let Some(projects) = projects {
+            slots.build_with(projects);
+        }
+    })
+}
+
+/// Returns the result of listing a folder without handlers, whatever is in `folder`.
+pub(crate) fn list_nothing<P>(folder: &Path) -> Scan<P> {
+    Scan {
+        clock: SystemTime::now(),
+        slots: Slots::new(folder, Capacity::new(workers().get(), LOADS.get())),
+    }
 }
 
 /// Lists the handlers folder as [`list`] does, with the results of earlier builds of its projects.
@@ -100,7 +118,9 @@ pub(crate) fn scan_host_once<L: Load>(
     host: &str,
     loader: &L,
 ) -> Scan<L::Program> {
-    load_all(list_of_host(folder, external, host), loader, &|| false)
+    load_all(list_of_host(folder, external, host, None), loader, &|| {
+        false
+    })
 }
 
 /// Lists the handlers folder once and loads its files as [`scan_once`] does, but begins no further

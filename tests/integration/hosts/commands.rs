@@ -2,9 +2,69 @@
 
 use std::fs;
 
-use super::{put, site};
+use super::{TWO, get, put, site};
+use crate::dev::dev;
+use crate::projects::{Workshop, has, page_in_wat};
+use crate::support::attempts::configure;
 use crate::support::command::run;
-use crate::support::guests;
+use crate::support::process::Process;
+use crate::support::server::Server;
+use crate::support::{eventually, guests};
+
+#[test]
+fn a_site_that_answers_no_host_loads_none_of_its_handlers() {
+    let none = format!("[site]\ndefault-host = false\n{TWO}");
+    let site = site(&none);
+    put(&site, "handlers/broken.wat", "(broken");
+    let server = Server::new(&site);
+    let log = server.access_log();
+    log.expect(&["//a.test/hello"]);
+    log.expect(&["all handlers are loaded"]);
+    let is_told = |text: &str| log.lines().iter().any(|line| line.contains(text));
+    assert!(!is_told("broken"), "{:?}", log.lines());
+    assert!(!is_told("except"), "{:?}", log.lines());
+    assert_eq!(get(&server, "c.test", "/hello").status(), 421);
+
+    // The key is live, both ways.
+    configure(&site, TWO);
+    eventually("the site itself is served", || {
+        get(&server, "c.test", "/hello").text() == "hello from the site itself"
+    });
+    server.error_log().expect(&["handlers/broken.wat: "]);
+    put(&site, "handlers/late.wat", guests::page("late"));
+    eventually("it is followed", || {
+        get(&server, "c.test", "/late").text() == "late"
+    });
+    configure(&site, &none);
+    eventually("it is not served any more", || {
+        get(&server, "c.test", "/hello").status() == 421
+    });
+    assert_eq!(get(&server, "a.test", "/hello").text(), "hello from a.test");
+    drop(server);
+
+    let path = site.path().to_str().expect("text");
+    let all = run(["routes", path]).everything();
+    assert!(all.contains("//a.test/hello"), "{all}");
+    assert!(!all.contains("broken"), "{all}");
+}
+
+#[test]
+fn development_serves_the_site_itself_though_it_answers_no_host() {
+    let none = format!("[site]\ndefault-host = false\n{TWO}");
+    let site = site(&none);
+    let server = dev(&site);
+    eventually("the site itself is served", || {
+        get(&server, "localhost", "/hello").text() == "hello from the site itself"
+    });
+    // A changed configuration leaves it so.
+    configure(&site, &format!("{none}[pages]\nclean-urls = true\n"));
+    put(&site, "html/about.html", "about");
+    eventually("the configuration is applied", || {
+        get(&server, "localhost", "/about").text().contains("about")
+    });
+    let hello = get(&server, "localhost", "/hello");
+    assert_eq!(hello.text(), "hello from the site itself");
+}
 
 #[test]
 fn handlers_of_a_host_run_without_a_server() {
@@ -91,4 +151,49 @@ fn handlers_of_a_host_run_without_a_server() {
         let refusal = ended.refusal();
         assert!(refusal.contains(told), "{refusal}");
     }
+}
+
+#[test]
+fn projects_of_hosts_are_built_and_followed() {
+    if !has("make", &["--version"]) {
+        return;
+    }
+    let workshop = Workshop::new();
+    let site = &workshop.site;
+    configure(site, "[site]\nbuild = true\n[hosts.\"a.test\"]\n");
+    let makefile = "all:\n\tcp page.wat $(OUT)\n";
+    for host in ["a.test", "b.test"] {
+        let folder = format!("hosts/{host}/handlers/make");
+        put(site, &format!("{folder}/Makefile"), makefile);
+        put(site, &format!("{folder}/page.wat"), page_in_wat(host));
+    }
+    let mut command = workshop.command(&["serve", "--addr", "127.0.0.1:0"]);
+    let server = Server::started(Process::start(command.arg(site.path())));
+    let until = |host: &str, text: &str| {
+        eventually(&format!("{host} responds with {text}"), || {
+            get(&server, host, "/make").text() == text
+        });
+    };
+    until("a.test", "a.test");
+    let log = server.error_log();
+    log.expect(&["handlers/make: built in ", "(host a.test)"]);
+    put(
+        site,
+        "hosts/a.test/handlers/make/page.wat",
+        page_in_wat("new"),
+    );
+    until("a.test", "new");
+    put(
+        site,
+        "hosts/a.test/handlers/make/Makefile",
+        "all:\n\tfalse\n",
+    );
+    log.expect(&["handlers/make: not built: ", "(host a.test)"]);
+    assert_eq!(get(&server, "a.test", "/make").text(), "new");
+    // A host that is added has its projects built.
+    configure(
+        site,
+        "[site]\nbuild = true\n[hosts.\"a.test\"]\n[hosts.\"b.test\"]\n",
+    );
+    until("b.test", "b.test");
 }

@@ -50,10 +50,10 @@ pub(super) const SITE_KEYS: &[Key<Config>] = &[
         .flag(
             "--build",
             On,
-            "Build the projects in the folder of handlers when they change",
+            "Build the projects in the folders of handlers when they change",
         )
         .doc(
-            "whether the server [builds projects](projects.md) in the folder of handlers when they \
+            "whether the server [builds projects](projects.md) in the folders of handlers when they \
              change: a build runs with all rights of the server's user",
         ),
     key("site.allow-overlap", at!(site.allow_overlap))

@@ -4,6 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
@@ -14,6 +15,7 @@ use super::places::{self, Places};
 use super::process::{self, Ended};
 use super::project::Project;
 use super::{cargo, failed, npm, output, toolchain};
+use crate::permits::Permits;
 use crate::reload::CancelToken;
 
 /// The ending of the file, beside an artifact, to which a compiler of C writes what it has read.
@@ -26,6 +28,10 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub(crate) struct BuildOptions {
     pub(crate) places: Places,
+    /// The virtual host that the projects belong to.
+    pub(crate) host: Option<String>,
+    /// The builds that are running. Sites that build in one process share their limit.
+    pub(crate) running: Arc<Permits>,
     /// Whether compilers write colours.
     pub(crate) colours: bool,
     /// Whether programs get the debugging information with which the lines of a stack are found.

@@ -9,7 +9,9 @@
 //!   files that each of these builds has changed are thereafter ignored while a build runs.
 //! - Of several processes that may build a site, only one builds. The others follow its results,
 //!   and one of them replaces it when it has ended.
-//! - Cargo builds one project at a time, since all share its target folder. Others run in parallel.
+//! - Cargo builds one project at a time, since all share its target folder. Others run in parallel,
+//!   as many as there are processors. A build that waits for one of another site starts at the next
+//!   reading of all sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -26,7 +28,9 @@ use super::places;
 use super::project::Project;
 use super::shared::{BuildStep, Shared};
 use super::sources::{Sources, is_lock};
+use crate::host_name::of_host;
 use crate::log;
+use crate::permits::{Permit, Permits};
 use crate::printable;
 use crate::reload::{CancelToken, Watch, WatchEvent};
 
@@ -76,14 +80,23 @@ pub(super) struct Manager {
     jobs: BTreeMap<String, Job>,
     /// The number of the next build.
     next: u64,
-    /// Builds in progress: their number, and whether Cargo runs.
-    running: BTreeMap<u64, bool>,
+    /// Builds in progress, by their number.
+    running: BTreeMap<u64, InProgress>,
+    /// The maximum number of builds in progress, with those of other sites in this process.
     max_running: usize,
+}
+
+/// A build in progress.
+struct InProgress {
+    is_cargo: bool,
+    _permit: Permit,
 }
 
 /// A project, and the state of its builds.
 struct Job {
     project: Project,
+    /// The virtual host that it belongs to.
+    host: Option<String>,
     sources: Sources,
     /// When to read the sources, and when at the latest.
     look_at: Option<(Instant, Instant)>,
@@ -287,7 +300,7 @@ impl Manager {
             }
             self.jobs
                 .entry(file)
-                .or_insert_with(|| Job::new(project, now));
+                .or_insert_with(|| Job::new(project, self.options.host.clone(), now));
         }
         self.lead();
     }
@@ -303,20 +316,28 @@ impl Manager {
             if !is_due || job.running.is_some() {
                 continue;
             }
-            if self.running.len() >= self.max_running
-                || is_cargo && self.running.values().any(|&cargo| cargo)
-            {
+            let may_start = !is_cargo || !self.running.values().any(|build| build.is_cargo);
+            let permit = may_start
+                .then(|| Permits::try_acquire(&self.options.running, self.max_running))
+                .flatten();
+            let Some(permit) = permit else {
                 if !std::mem::replace(&mut job.waits, true) {
                     self.shared.report(&job.project, BuildStep::Waits);
                 }
                 continue;
-            }
+            };
             job.waits = false;
             job.due = None;
             let number = self.next;
             self.next += 1;
             let cancel = job.begin(number, &mut self.watch, now);
-            self.running.insert(number, is_cargo);
+            self.running.insert(
+                number,
+                InProgress {
+                    is_cargo,
+                    _permit: permit,
+                },
+            );
             let progress = LastLine::default();
             let (project, mut options) = (job.project.clone(), self.options.clone());
             options.progress = Some(progress.clone());
@@ -357,7 +378,6 @@ impl Manager {
         {
             return;
         }
-        let label = format!("handlers/{}", printable::one_line(file));
         let took = report.took.as_secs_f64();
         if !matches!(report.outcome, Outcome::Cancelled) && !report.output.trim().is_empty() {
             log::lines(&match self.options.colours {
@@ -369,7 +389,7 @@ impl Manager {
         let failure = match &report.outcome {
             Outcome::Cancelled => return self.shared.report(&job.project, BuildStep::Cancelled),
             Outcome::Built => {
-                tracing::info!("{label}: built in {took:.2} s");
+                tracing::info!("{}", job.said(&format!("built in {took:.2} s")));
                 None
             }
             Outcome::Failed(reason) => {
@@ -377,7 +397,8 @@ impl Manager {
                 let whole = format!("{}\n\n{}", printable::one_line(reason), output.trim());
                 let whole = whole.trim_end().to_owned();
                 if let Err(error) = failed::write(&self.options.places, file, &whole) {
-                    tracing::debug!("{label}: other processes don't know that it failed: {error}");
+                    let what = format!("other processes don't know that it failed: {error}");
+                    tracing::debug!("{}", job.said(&what));
                 }
                 Some(whole)
             }
@@ -387,10 +408,11 @@ impl Manager {
 }
 
 impl Job {
-    fn new(project: Project, now: Instant) -> Self {
+    fn new(project: Project, host: Option<String>, now: Instant) -> Self {
         Self {
             sources: Sources::new(vec![project.path.clone()]),
             project,
+            host,
             look_at: None,
             due: Some(now),
             running: None,
@@ -520,13 +542,19 @@ impl Job {
             .iter()
             .map(|path| path.display().to_string())
             .collect();
-        tracing::warn!(
-            "handlers/{}: each build changes its own sources, so no further one follows until \
-             another file is saved: {}",
-            printable::one_line(&self.project.file),
+        let what = format!(
+            "each build changes its own sources, so no further one follows until another file is \
+             saved: {}",
             printable::one_line(&names.join(", "))
         );
+        tracing::warn!("{}", self.said(&what));
         self.generated.extend(always);
+    }
+
+    /// Returns a message about the project.
+    fn said(&self, what: &str) -> String {
+        let file = printable::one_line(&self.project.file);
+        of_host(self.host.as_deref(), format!("handlers/{file}: {what}"))
     }
 
     /// Returns whether the build takes long, and logs it. Returns so once for each build.
@@ -537,8 +565,7 @@ impl Job {
         let is_news = running.since + SLOW <= now && !running.was_told;
         if is_news {
             running.was_told = true;
-            let file = printable::one_line(&self.project.file);
-            tracing::info!("handlers/{file}: building…");
+            tracing::info!("{}", self.said("building…"));
         }
         is_news
     }

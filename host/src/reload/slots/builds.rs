@@ -8,6 +8,7 @@ use super::super::options::HandlerEvent;
 use super::super::settle::Hint;
 use super::super::slot::Slot;
 use super::Slots;
+use crate::host_name::full_name;
 use crate::registry::{Claim, Pending, Problem, ProblemKind, Step, label};
 use crate::reload::projects::{BuildEvent, BuildStep, Places, Project, Projects};
 use crate::router::{Route, Shape};
@@ -107,7 +108,7 @@ impl<P> Slots<P> {
             let known = known.filter(|pending| pending.file == project.file);
             let pending = known.unwrap_or_else(|| {
                 Arc::new(Pending {
-                    name: project.name().to_owned(),
+                    name: full_name(self.host.as_deref(), project.name()),
                     route,
                     file: project.file.clone(),
                     claim,
