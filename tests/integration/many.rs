@@ -76,6 +76,40 @@ fn two_thousand_sleepers_are_all_answered() {
 }
 
 #[test]
+fn memory_of_many_requests_at_once_returns_to_the_system() {
+    const REQUESTS: usize = 600;
+    const BODY: &[u8] = b"the end";
+    raise_descriptor_limit();
+    let site = Site::new().with_cases(["memory"]);
+    let server = Server::with(&site, &["--max-wall-time", "300"]);
+    assert_eq!(server.get("/memory?hold=1").status(), 200);
+    let before = server.resident_bytes();
+    let mut clients: Vec<Client> = (0..REQUESTS).map(|_| server.connect()).collect();
+    let head = format!(
+        "POST /memory?hold=1 HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+        BODY.len()
+    );
+    for client in &mut clients {
+        client.send(&head);
+    }
+    let all = REQUESTS as u64 * (1 << 20);
+    eventually("all requests have their memory", || {
+        server.resident_bytes() > before + all
+    });
+    for client in &mut clients {
+        client.send(BODY);
+    }
+    for client in &mut clients {
+        assert_eq!(client.response().status(), 200);
+    }
+    // Each of the 224 instances of the first pools keeps up to 0.5 MiB, and the others little.
+    eventually("most of it is free", || {
+        server.resident_bytes() < before + 224 * (512 << 10) + all / 8
+    });
+    server.stop();
+}
+
+#[test]
 fn connections_that_come_and_go_leave_nothing_behind() {
     let site = Site::new()
         .with_page("index.html", "the page")

@@ -64,6 +64,14 @@ const FIBER_STACK_BYTES: usize = WASM_STACK_BYTES + 256 * 1024;
 /// JavaScript to 75: with half as much, the latter took 250 µs of processor time instead of 180.
 const KEEP_RESIDENT_BYTES: usize = 512 * 1024;
 
+/// The same in the pool for thousands of instances, in bytes: what all of them have kept after one
+/// moment of many requests stays resident. There, another system call makes no difference.
+const OVERFLOW_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
+
+/// The amount of a stack in that pool that is reset in place, in bytes: more than usual calls use.
+/// In the other pools, the few stacks that guests have used up stay resident.
+const OVERFLOW_STACK_KEEP_RESIDENT_BYTES: usize = 16 * 1024;
+
 /// The maximum initial memory of a small program, in WebAssembly pages of 64 KiB: that of programs
 /// built with the SDK (see `.cargo/config.toml`). All of it is reset after each request without a
 /// system call. With a second page, that would cost more than asking the kernel which pages were
@@ -165,17 +173,30 @@ pub(in crate::engine) fn compiling_engine(
 
 /// Returns an engine for thousands of instances, if the system has memory for it.
 pub(in crate::engine) fn overflow_engine(budget: &Budget) -> Option<wasmtime::Engine> {
-    let refused = match pooled(pooling(OVERFLOW_INSTANCES, budget)) {
+    let refused = match overflow(OVERFLOW_INSTANCES, budget) {
         Ok(engine) => return Some(engine),
         Err(error) => error,
     };
-    let engine = pooled(pooling(SMALLER_OVERFLOW, budget)).ok();
+    let engine = overflow(SMALLER_OVERFLOW, budget).ok();
     let count = FIRST_INSTANCES + engine.as_ref().map_or(0, |_| SMALLER_OVERFLOW);
     tracing::warn!(
         "at most {count} requests in flight, not {}: {refused:#}",
         FIRST_INSTANCES + OVERFLOW_INSTANCES
     );
     engine
+}
+
+/// Returns an engine with a pool that keeps little memory of its free instances.
+fn overflow(instances: u32, budget: &Budget) -> wasmtime::Result<wasmtime::Engine> {
+    let mut pool = pooling(instances, budget);
+    pool.linear_memory_keep_resident(OVERFLOW_KEEP_RESIDENT_BYTES)
+        .table_keep_resident(OVERFLOW_KEEP_RESIDENT_BYTES)
+        .async_stack_keep_resident(OVERFLOW_STACK_KEEP_RESIDENT_BYTES);
+    let mut config = base();
+    config
+        .async_stack_zeroing(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    wasmtime::Engine::new(&config)
 }
 
 fn pooled(pool: PoolingAllocationConfig) -> wasmtime::Result<wasmtime::Engine> {
