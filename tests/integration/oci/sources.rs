@@ -71,7 +71,7 @@ fn a_handler_from_a_registry_is_served_and_swapped_when_its_digest_changes() {
 
     // What can't be loaded is reported, as a file is, and the last version is served.
     configure(&site, &shop(&reference(&broken)));
-    log.expect(&["ERROR", &reference(&broken), "not WebAssembly"]);
+    log.expect(&["ERROR", &reference(&broken), "neither WebAssembly nor"]);
     assert_eq!(server.get("/shop").body, b"second");
 
     configure(&site, &shop(&reference(&first)));
