@@ -53,14 +53,14 @@ pub(crate) struct Record {
 impl Record {
     /// Returns when the next attempt is allowed: now, or later.
     pub(super) fn next(&self, now: u64) -> u64 {
+        // A clock that was ahead must not prevent attempts for years.
         let known = |period: u64, count: usize| {
-            let first = self.attempts.iter().rev().nth(count - 1)?;
-            Some(first + period)
+            let mut until_now = self.attempts.iter().rev().filter(|start| **start <= now);
+            Some(until_now.nth(count - 1)?.saturating_add(period))
         };
         let limits = [
             known(HOUR_SECONDS, ATTEMPTS_PER_HOUR),
             known(DAY_SECONDS, ATTEMPTS_PER_DAY),
-            // A clock that was wrong must not prevent attempts for years.
             Some(self.not_before.min(now + MAX_WANTED_PAUSE.as_secs())),
         ];
         limits.into_iter().flatten().fold(now, u64::max)
@@ -192,6 +192,12 @@ mod tests {
         record.failed("no", None, ahead);
         // The limit of an hour and a day have room, and the pause ends after a week.
         assert!(record.next(START) <= START + 7 * DAY_SECONDS);
+        // Also after as many attempts as a day has, and whatever numbers the file has.
+        for ahead in [ahead, u64::MAX] {
+            record.attempts = vec![ahead; ATTEMPTS_PER_DAY];
+            record.not_before = ahead;
+            assert!(record.next(START) <= START + 7 * DAY_SECONDS);
+        }
     }
 
     #[test]
