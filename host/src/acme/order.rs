@@ -269,7 +269,8 @@ fn of_problem(problem: &Problem) -> String {
     let mut text = problem.detail.clone().unwrap_or_default();
     for sub in &problem.subproblems {
         if let Some(detail) = &sub.detail {
-            text = format!("{text}; {detail}");
+            text.push_str("; ");
+            text.push_str(detail);
         }
     }
     match text.is_empty() {
