@@ -45,7 +45,7 @@ pub(crate) struct Peer<'h> {
     pub(crate) is_https: bool,
     pub(crate) host: &'h str,
     pub(crate) port: u16,
-    /// Who may have issued its certificate; by default an authority that the system trusts.
+    /// The authorities that may have issued its certificate; by default those of the system.
     pub(crate) authorities: Option<&'h Authorities>,
 }
 

@@ -81,7 +81,7 @@ impl Authority {
         Ok(self.sign(&Point(point.to_vec()), names, lifetime))
     }
 
-    /// Issues a certificate for a key that nobody has asked for.
+    /// Issues a certificate for another key than that of the request.
     pub(crate) fn issue_for_other_key(&self, names: &[String]) -> String {
         let key = KeyPair::generate().expect("a key");
         self.sign(&key, names, Lifetime::Long)
