@@ -349,6 +349,7 @@ fn hosts_come_and_go_while_others_serve() {
 
         // A host is added, with another folder; and one is removed.
         add_host(&site, "c.test");
+        put(&site, "hosts/c.test/handlers/bad.wat", "(broken");
         configure(
             &site,
             "[hosts.\"a.test\"]\n[hosts.\"c.test\"]\naliases = [\"d.test\"]\n",
@@ -375,6 +376,11 @@ fn hosts_come_and_go_while_others_serve() {
         server
             .error_log()
             .expect(&["//c.test/late: loaded, serves /late"]);
+        // What is wrong from its start on is told once.
+        let broken = ["ERROR", "hosts/c.test/handlers/bad.wat"];
+        let is_it = |line: &&String| broken.iter().all(|part| line.contains(part));
+        server.error_log().expect(&broken);
+        assert_eq!(server.error_log().lines().iter().filter(is_it).count(), 1);
 
         // The folder of one changes.
         put(&site, "elsewhere/html/index.html", "elsewhere");

@@ -225,7 +225,7 @@ impl Controls {
         };
         let loader = Arc::new(self.engine.clone());
         let reload = Reload::start(scan, Some(root), loader, self.registry.clone(), options)?;
-        reload.announced();
+        reload.announced(Vec::new());
         following.state = FollowState::Followed(reload);
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::metrics::HandlerCounts;
 use crate::permits::Permits;
 use crate::policy::Policies;
 use crate::published::Published;
-use crate::registry::RouteTable;
+use crate::registry::{Problem, RouteTable};
 use crate::reload::{self, OnStarted, Reload, ReloadOptions, Started};
 use crate::server::{HostParts, HostSettings, HostTable};
 use crate::static_files::Pages;
@@ -250,11 +250,11 @@ impl RunningHosts {
         all
     }
 
-    /// Records that the routes were printed: further changes are logged.
-    pub(super) fn announced(&self) {
+    /// Records that the routes and the problems `told` were printed: what follows is logged.
+    pub(super) fn announced(&self, told: &[Problem]) {
         self.is_announced.store(true, Ordering::Release);
         for host in self.lock().values() {
-            host.reload.announced();
+            host.reload.announced(told.to_vec());
         }
     }
 
@@ -304,10 +304,7 @@ impl RunningHost {
         let count = registry.handlers().len() + registry.pending().len();
         let root = self.root.display();
         tracing::info!("hosts.{name}: serves {root} and {count} handlers");
-        for problem in registry.problems() {
-            tracing::warn!("{problem}");
-        }
-        self.reload.announced();
+        self.reload.announced(Vec::new());
     }
 }
 

@@ -293,12 +293,13 @@ impl Service {
         format!("{}{}", self.announcement, self.redirect_line())
     }
 
-    /// Records that the announcement was printed: further changes are logged.
+    /// Records that the announcement was printed: what follows is logged.
     pub(super) fn announced(&self) {
+        let told = &self.routes.problems;
         if let Some(reload) = self.controls.following().reload() {
-            reload.announced();
+            reload.announced(told.clone());
         }
-        self.controls.hosts.announced();
+        self.controls.hosts.announced(told);
     }
 
     /// See [`Controls::warn_of_unknown_handlers`].

@@ -53,7 +53,7 @@ use std::sync::{Arc, mpsc};
 use anyhow::Context;
 
 use crate::published::Published;
-use crate::registry::Registry;
+use crate::registry::{Problem, Registry};
 use pages_thread::PagesThread;
 use thread::Order;
 
@@ -139,10 +139,10 @@ impl Reload {
         Ok(reload)
     }
 
-    /// Starts to log changes and problems, beginning with those since [`start`](Self::start)
-    /// returned. Call this after announcing what is served.
-    pub(crate) fn announced(&self) {
-        (self.order)(Order::Tell);
+    /// Starts to log changes and problems, except for the problems `told`. Call this after
+    /// announcing what is served.
+    pub(crate) fn announced(&self, told: Vec<Problem>) {
+        (self.order)(Order::Tell(told));
     }
 
     /// Returns a function that looks up all handlers again, as if their files had changed.

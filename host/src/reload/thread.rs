@@ -62,8 +62,8 @@ impl<P> From<WatchEvent> for Message<P> {
 pub(super) enum Order {
     /// Serve these handlers besides those in the folder.
     External(Vec<External>),
-    /// Log changes from now on, and those since the start.
-    Tell,
+    /// Log changes from now on and those since the start, and problems except for these.
+    Tell(Vec<Problem>),
     /// Look up all handlers again.
     LookAgain,
     /// Don't wait for deferred work when stopping.
@@ -100,7 +100,7 @@ pub(super) struct Reloader<L: Load> {
     publish_at: Option<Instant>,
     /// Whether to log changes and problems.
     tells: bool,
-    /// The problems that were logged.
+    /// The problems that were announced or logged.
     told: Vec<Problem>,
 }
 
@@ -181,9 +181,7 @@ impl<L: Load> Reloader<L> {
             }
             goes_on = self.receive(Some(until));
         }
-        // The announcement reports these from the registry.
         self.slots.quiet = false;
-        self.told = self.shared.current().problems().to_vec();
         // Fails if the receiver is gone.
         let _ = ready.send(());
         if goes_on {
@@ -275,7 +273,10 @@ impl<L: Load> Reloader<L> {
             Message::Order(Order::External(external)) => {
                 self.slots.set_external(external, Instant::now());
             }
-            Message::Order(Order::Tell) => self.tells = true,
+            Message::Order(Order::Tell(told)) => {
+                self.tells = true;
+                self.told = told;
+            }
             Message::Order(Order::LookAgain) => self.lost.store(true, Ordering::Relaxed),
             Message::Order(Order::Hurry) => self.stop_patience = Duration::ZERO,
             Message::Done(done) => self.slots.finish(*done, Instant::now()),

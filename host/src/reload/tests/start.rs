@@ -92,7 +92,7 @@ fn that_all_are_loaded_is_told_once_and_after_the_announcement() {
     let loader = Arc::new(Texts::default());
     let slow = loader.slow.lock().expect("no panic");
     let start = Start::on(&site, loader.clone(), Duration::ZERO);
-    start.reload.announced();
+    start.reload.announced(Vec::new());
     eventually("what can be loaded is", || {
         let registry = start.shared.current();
         registry.handlers().len() == 1 && registry.problems().len() == 1
@@ -115,7 +115,7 @@ fn a_site_without_handlers_has_loaded_them_all() {
     let site = Site::bare();
     let start = Start::on(&site, Arc::default(), Duration::from_secs(3_600));
     assert_eq!(start.started.try_recv(), Err(TryRecvError::Empty));
-    start.reload.announced();
+    start.reload.announced(Vec::new());
     let told = start.started.recv();
     assert_eq!(told, Ok(Started { failed: 1 }), "there is no such folder");
 }
