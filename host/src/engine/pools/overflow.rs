@@ -24,7 +24,6 @@ use crate::policy::Budget;
 /// The pool, and the programs to prepare in it.
 pub(in crate::engine) struct OverflowPool {
     shared: Arc<Shared>,
-    programs: Sender<Weak<InOverflow>>,
     offer: Mutex<Offer>,
     /// Whether requesting it can have an effect.
     is_offered: AtomicBool,
@@ -47,24 +46,26 @@ struct Shared {
     waiting: Mutex<Vec<Waker>>,
 }
 
-/// Whether the pool is created on demand.
+/// Whether the pool is created on demand, with the programs to prepare in it.
 enum Offer {
     /// Not yet, or never.
-    None(Receiver<Weak<InOverflow>>),
+    None(Programs),
     /// Yes, with this budget.
-    Open(Receiver<Weak<InOverflow>>, Budget),
-    /// It has been requested.
-    Taken,
+    Open(Programs, Budget),
+    /// It has been requested. Its thread receives the programs.
+    Taken(Sender<Weak<InOverflow>>),
 }
+
+/// The programs that are loaded, as long as nothing prepares them.
+#[derive(Default)]
+struct Programs(Vec<Weak<InOverflow>>);
 
 impl OverflowPool {
     /// Creates a disabled pool.
     pub(in crate::engine) fn new() -> Self {
-        let (programs, expected) = mpsc::channel();
         Self {
             shared: Arc::default(),
-            programs,
-            offer: Mutex::new(Offer::None(expected)),
+            offer: Mutex::new(Offer::None(Programs::default())),
             is_offered: AtomicBool::new(false),
         }
     }
@@ -72,10 +73,9 @@ impl OverflowPool {
     /// Enables the creation on demand.
     pub(in crate::engine) fn offer(&self, budget: Budget) {
         let mut offer = lock(&self.offer);
-        *offer = match std::mem::replace(&mut *offer, Offer::Taken) {
-            Offer::None(expected) => Offer::Open(expected, budget),
-            other => other,
-        };
+        if let Offer::None(programs) = &mut *offer {
+            *offer = Offer::Open(std::mem::take(programs), budget);
+        }
         self.is_offered.store(true, Ordering::Release);
     }
 
@@ -86,12 +86,18 @@ impl OverflowPool {
             return;
         }
         let mut offer = lock(&self.offer);
-        let (expected, budget) = match std::mem::replace(&mut *offer, Offer::Taken) {
-            Offer::Open(expected, budget) => (expected, budget),
-            other => return *offer = other,
+        let Offer::Open(programs, budget) = &mut *offer else {
+            return;
         };
+        let (programs, budget) = (std::mem::take(programs), *budget);
+        let (sender, receiver) = mpsc::channel();
+        for program in programs.0 {
+            // Can't fail: the receiver is here.
+            let _ = sender.send(program);
+        }
+        *offer = Offer::Taken(sender);
         self.is_offered.store(false, Ordering::Release);
-        if let Err(error) = self.shared.clone().open(expected, budget) {
+        if let Err(error) = self.shared.clone().open(receiver, budget) {
             tracing::warn!("can't start the thread that creates the overflow pool: {error}");
             self.shared.close();
         }
@@ -108,8 +114,12 @@ impl OverflowPool {
             files,
             pre: OnceLock::new(),
         });
-        // Fails if no pool is being created.
-        let _ = self.programs.send(Arc::downgrade(&program));
+        let weak = Arc::downgrade(&program);
+        match &mut *lock(&self.offer) {
+            Offer::None(programs) | Offer::Open(programs, _) => programs.add(weak),
+            // Fails if there is no pool.
+            Offer::Taken(sender) => drop(sender.send(weak)),
+        }
         program
     }
 
@@ -134,7 +144,7 @@ impl OverflowPool {
             return Some(pre.as_ref());
         }
         let is_refused = matches!(self.shared.pool.get(), Some(None));
-        let is_coming = matches!(*lock(&self.offer), Offer::Taken);
+        let is_coming = matches!(*lock(&self.offer), Offer::Taken(_));
         (is_refused || !is_coming).then_some(None)
     }
 
@@ -143,6 +153,15 @@ impl OverflowPool {
         if let Some(Some(pool)) = self.shared.pool.get() {
             pool.engine.increment_epoch();
         }
+    }
+}
+
+impl Programs {
+    /// Adds a program. Forgets those that are no longer loaded: what remains of one is as large as
+    /// it was, and a handler can be replaced each second for years.
+    fn add(&mut self, program: Weak<InOverflow>) {
+        self.0.retain(|known| known.strong_count() > 0);
+        self.0.push(program);
     }
 }
 
@@ -212,4 +231,35 @@ impl Shared {
 /// Locks a mutex. A panic while the lock is held can't leave the value inconsistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::code_file::CodeFile;
+
+    fn load(pool: &OverflowPool) -> Arc<InOverflow> {
+        let file = CodeFile::memory_file().expect("a descriptor");
+        let file = CodeFile::seal(file).expect("a new file");
+        pool.expect(HandlerKind::Gateway, file.into())
+    }
+
+    #[test]
+    fn a_program_that_was_replaced_is_not_kept_for_a_pool_that_nobody_needs() {
+        let count = |pool: &OverflowPool| match &*lock(&pool.offer) {
+            Offer::None(programs) | Offer::Open(programs, _) => programs.0.len(),
+            Offer::Taken(_) => panic!("nobody has requested it"),
+        };
+        let pool = OverflowPool::new();
+        let served = [load(&pool), load(&pool)];
+        for _ in 0..100 {
+            drop(load(&pool));
+        }
+        assert_eq!(count(&pool), served.len() + 1);
+        pool.offer(Budget::default());
+        for _ in 0..100 {
+            drop(load(&pool));
+        }
+        assert_eq!(count(&pool), served.len() + 1);
+    }
 }
