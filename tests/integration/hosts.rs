@@ -2,6 +2,7 @@
 //! certificate.
 
 mod commands;
+mod many;
 mod upgrades;
 
 use std::fs;

@@ -17,11 +17,11 @@ use crate::config::Config;
 use crate::dev::Dev;
 use crate::engine::{Engine, Program};
 use crate::log::{self, AccessLog};
-use crate::permits::Permits;
 use crate::policy::Handlers;
 use crate::published::Published;
 use crate::registry::Registry;
-use crate::reload::{self, OnPages, PagesChange, Reload, ReloadOptions};
+use crate::reload::projects::BuildSharing;
+use crate::reload::{self, OnPages, PagesChange, Reload, ReloadOptions, ReloadThreads};
 use crate::server::{Drain, ServerView, Settings};
 use crate::state::Store;
 use crate::static_files::Pages;
@@ -44,8 +44,10 @@ pub(super) struct Controls {
     pub(super) store: Store,
     pub(super) progress: Arc<Progress>,
     pub(super) handlers: Arc<Mutex<Following>>,
-    /// The builds of projects that are running.
-    pub(super) builds: Arc<Permits>,
+    /// The threads that follow folders.
+    pub(super) threads: ReloadThreads<Engine>,
+    /// What builds of projects share.
+    pub(super) builds: BuildSharing,
     pub(super) hosts: Arc<RunningHosts>,
     /// The server, once it has been started.
     pub(super) server: Arc<OnceLock<ServerView>>,
@@ -224,7 +226,8 @@ impl Controls {
             ..Default::default()
         };
         let loader = Arc::new(self.engine.clone());
-        let reload = Reload::start(scan, Some(root), loader, self.registry.clone(), options)?;
+        let threads = &self.threads;
+        let reload = threads.follow(scan, Some(root), loader, self.registry.clone(), options);
         reload.announced(Vec::new());
         following.state = FollowState::Followed(reload);
         Ok(())

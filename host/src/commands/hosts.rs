@@ -1,5 +1,5 @@
-//! The virtual hosts of a serving process: each with its pages, its routes, and the threads that
-//! follow its folders.
+//! The virtual hosts of a serving process: each with its pages and its routes, and followed by the
+//! threads that the site itself has.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,11 +17,11 @@ use super::site::{missing, route_table, warn_of_unknown_handlers};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::metrics::HandlerCounts;
-use crate::permits::Permits;
 use crate::policy::Policies;
 use crate::published::Published;
 use crate::registry::{Problem, RouteTable};
-use crate::reload::{self, OnStarted, Reload, ReloadOptions, Started};
+use crate::reload::projects::BuildSharing;
+use crate::reload::{self, OnStarted, Reload, ReloadOptions, ReloadThreads, Started};
 use crate::server::{HostParts, HostSettings, HostTable};
 use crate::static_files::Pages;
 
@@ -29,10 +29,11 @@ use crate::static_files::Pages;
 #[derive(Debug)]
 pub(super) struct RunningHosts {
     engine: Engine,
+    threads: ReloadThreads<Engine>,
     /// The number of concurrent loads of each host.
     loads: NonZeroUsize,
-    /// The builds of projects that are running.
-    builds: Arc<Permits>,
+    /// What builds of projects share.
+    builds: BuildSharing,
     running: Mutex<BTreeMap<String, RunningHost>>,
     /// The routes at the start were printed: a host that is added later is logged.
     is_announced: AtomicBool,
@@ -84,7 +85,8 @@ impl FirstLoads {
         })
     }
 
-    /// Records that one part has loaded its handlers.
+    /// Records that one part has loaded its handlers. The last one starts a thread for what
+    /// follows: it may wait for what waits for the calling thread, that of the reloaders.
     pub(super) fn done(&self, started: Started) {
         self.failed.fetch_add(started.failed, Ordering::AcqRel);
         if self.left.fetch_sub(1, Ordering::AcqRel) > 1 {
@@ -96,18 +98,26 @@ impl FirstLoads {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(then) = then {
-            then(Started { failed });
+        let Some(then) = then else { return };
+        let started = thread::Builder::new().name("wasgi-started".to_owned());
+        if let Err(error) = started.spawn(move || then(Started { failed })) {
+            tracing::error!("no thread to announce that all handlers are loaded: {error}");
         }
     }
 }
 
 impl RunningHosts {
     /// Creates the hosts of a process, of which none is followed yet. They share the pools of
-    /// `engine`, and the limit of `builds`.
-    pub(super) fn new(engine: &Engine, loads: NonZeroUsize, builds: &Arc<Permits>) -> Self {
+    /// `engine`, the `threads` that follow folders, and what `builds` share.
+    pub(super) fn new(
+        engine: &Engine,
+        threads: &ReloadThreads<Engine>,
+        loads: NonZeroUsize,
+        builds: &BuildSharing,
+    ) -> Self {
         Self {
             engine: engine.clone(),
+            threads: threads.clone(),
             loads,
             builds: builds.clone(),
             running: Mutex::default(),
@@ -176,7 +186,8 @@ impl RunningHosts {
         options.on_started =
             first.map(|first| -> OnStarted { Box::new(move |started| first.done(started)) });
         let loader = Arc::new(engine.clone());
-        let reload = Reload::start(scan, Some(root), loader, registry.clone(), options)?;
+        let threads = &self.threads;
+        let reload = threads.follow(scan, Some(root), loader, registry.clone(), options);
         Ok(RunningHost {
             root: root.to_owned(),
             handlers: handlers.to_owned(),

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,9 +12,10 @@ use anyhow::{Context, bail};
 use super::interrupt::cancellable;
 use super::site::find_handler;
 use crate::config::Config;
-use crate::permits::Permits;
 use crate::printable;
-use crate::reload::projects::{self, BuildOptions, MAX_BUILD_TIME, Outcome, Project, Projects};
+use crate::reload::projects::{
+    self, BuildOptions, BuildSharing, MAX_BUILD_TIME, Outcome, Project, Projects,
+};
 use crate::reload::{self, CancelToken};
 use crate::terminal;
 
@@ -35,26 +35,26 @@ pub(super) struct Ready {
 }
 
 /// Starts to build the projects of a site, of this virtual host if it is one, if its operator says
-/// so. The sites of this process share `running`.
+/// so. `sharing` is common to the sites of this process.
 ///
 /// # Errors
 ///
-/// Fails if the user has no cache folder, or if the system has no thread for it.
+/// Fails if the user has no cache folder.
 pub(super) fn start(
     config: &Config,
     host: Option<&str>,
     has_lines: bool,
-    running: &Arc<Permits>,
+    sharing: &BuildSharing,
 ) -> anyhow::Result<Option<Projects>> {
     if !config.site.build {
         return Ok(None);
     }
     let options = BuildOptions {
         host: host.map(str::to_owned),
-        running: running.clone(),
+        sharing: sharing.clone(),
         ..options(config, has_lines)?
     };
-    Projects::start(options).map(Some)
+    Ok(Some(Projects::new(options)))
 }
 
 /// Returns how the projects of a site are built: for a developer, with the debugging information
@@ -70,7 +70,7 @@ pub(super) fn options(config: &Config, has_lines: bool) -> anyhow::Result<BuildO
     Ok(BuildOptions {
         places,
         host: None,
-        running: Arc::default(),
+        sharing: BuildSharing::default(),
         colours: terminal::has_colours(&io::stderr()),
         has_lines,
         max_time: MAX_BUILD_TIME,

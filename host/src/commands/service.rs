@@ -17,12 +17,12 @@ use crate::dev::Dev;
 use crate::engine::{Engine, Program};
 use crate::log::{AccessLog, Verbosity};
 use crate::metrics;
-use crate::permits::Permits;
 use crate::policy::Handlers;
 use crate::printable;
 use crate::published::Published;
 use crate::registry::{Registry, RouteTable, Row, RowState};
-use crate::reload::{self, OnHandler, Reload, Started};
+use crate::reload::projects::BuildSharing;
+use crate::reload::{self, OnHandler, ReloadThreads, Started};
 use crate::server::tls::{LoadedCertificates, Tickets};
 use crate::server::{Drain, Listen, Pulse, Server, Sockets};
 use crate::state::Store;
@@ -123,7 +123,8 @@ impl Service {
         engine.limit_memory(config.instance_memory_bytes());
         // Cached handlers are available at once; the rest is compiled while the server already
         // serves.
-        let builds = Arc::<Permits>::default();
+        let threads = ReloadThreads::start(dev.is_some())?;
+        let builds = BuildSharing::new(threads.watch_source());
         let is_served = config.site.default_host || dev.is_some();
         let scan = match is_served {
             true => {
@@ -139,7 +140,7 @@ impl Service {
         let mut settings = config.settings()?;
         engine.set_policies(settings.policies.clone());
         let loads = config.compile.processes();
-        let hosts = Arc::new(RunningHosts::new(&engine, loads, &builds));
+        let hosts = Arc::new(RunningHosts::new(&engine, &threads, loads, &builds));
         let progress = Arc::new(Progress::default());
         let announced = Arc::new(OnceLock::new());
         let (of_start, registry_then) = (announced.clone(), registry.clone());
@@ -184,6 +185,7 @@ impl Service {
                 folder: handlers.to_owned(),
                 state: FollowState::Unserved,
             })),
+            threads: threads.clone(),
             builds,
             hosts: hosts.clone(),
             server: Arc::default(),
@@ -201,7 +203,7 @@ impl Service {
         };
         if is_served {
             let loader = Arc::new(engine.clone());
-            let reload = Reload::start(scan, Some(root), loader, registry.clone(), options)?;
+            let reload = threads.follow(scan, Some(root), loader, registry.clone(), options);
             controls.following().state = FollowState::Followed(reload);
         }
         before_listening(&Prepared {

@@ -13,7 +13,8 @@ use crate::grants;
 use crate::host_name;
 use crate::policy::{Handler, Handlers};
 
-/// The maximum number of virtual hosts. Each has four threads that follow its folders.
+/// The maximum number of virtual hosts: the number up to which they are measured (`docs/hosts.md`).
+/// Each start and each change of the configuration handles all of them.
 const MAX_HOSTS_COUNT: usize = 100;
 
 /// The maximum number of names of one virtual host, besides that of its table.

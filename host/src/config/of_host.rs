@@ -65,6 +65,18 @@ impl Config {
         let Some(host) = self.hosts.get(name) else {
             return Ok(None);
         };
+        self.without_hosts().with_host(name, host).map(Some)
+    }
+
+    fn without_hosts(&self) -> Self {
+        let mut config = self.clone();
+        config.hosts.clear();
+        config
+    }
+
+    /// Returns the configuration of this virtual host. `self` is that of the site itself, without
+    /// virtual hosts.
+    fn with_host(&self, name: &str, host: &HostOptions) -> Result<Self, Complaint> {
         let complain = |section: &str, error: toml::de::Error| {
             let key = format!("hosts.{name}.{section}");
             match wording::of_unknown_field(error.message()) {
@@ -73,7 +85,6 @@ impl Config {
             }
         };
         let mut config = self.clone();
-        config.hosts.clear();
         config.site.root.clone_from(&host.root);
         config.site.handlers.clone_from(&host.handlers_folder);
         config.site.default_host = true;
@@ -94,7 +105,7 @@ impl Config {
             config.tls.cert.clone_from(&host.cert);
             config.tls.key.clone_from(&host.key);
         }
-        Ok(Some(config))
+        Ok(config)
     }
 
     /// Returns the configuration of each virtual host; see [`Self::of_host`].
@@ -103,12 +114,12 @@ impl Config {
     ///
     /// Fails with the first host of which a key is wrong.
     pub(crate) fn of_hosts(&self) -> Result<Vec<(String, Self)>, Complaint> {
-        let names = self.hosts.names();
-        let configs = names.map(|name| {
-            let config = self.of_host(name)?.unwrap_or_default();
-            Ok((name.to_owned(), config))
-        });
-        configs.collect()
+        // Once for all: it takes as long as there are hosts.
+        let site = self.without_hosts();
+        let hosts = self.hosts.iter();
+        hosts
+            .map(|(name, host)| Ok((name.to_owned(), site.with_host(name, host)?)))
+            .collect()
     }
 
     /// Returns the configuration of each virtual host, and the limits and grants of its handlers.

@@ -1,7 +1,8 @@
 //! The events of many folders, those of pages: inotify(7), one folder at a time.
 //!
 //! Adding and removing a folder takes the same time however many are watched, so that thousands of
-//! folders can come and go.
+//! folders can come and go. Several subscribers share one instance, of which a user has few: each
+//! has its own folders, and gets their events alone.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -17,6 +18,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
 use super::settle::Hint;
+
 /// Changes, and files that are closed after writing. Opening is excluded: the kernel would queue an
 /// event for each served page, which costs more than opening the file, and under load the queue
 /// would overflow.
@@ -44,11 +46,22 @@ pub(crate) enum WatchEvent {
     Lost,
 }
 
-/// Watched folders, and the thread that reads their events. Dropping it stops both.
+/// The watched folders of all subscribers, and the thread that reads their events. Dropping it
+/// stops both.
 pub(super) struct Inotify {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// The watched folders of one subscriber. Dropping it removes them; an event that is being told at
+/// the time may still arrive.
+pub(super) struct Subscription {
+    number: u64,
+    inotify: Arc<Inotify>,
+}
+
+/// Receives the events of a subscriber.
+pub(super) type Tell = Arc<dyn Fn(WatchEvent) + Send + Sync>;
 
 struct Shared {
     queue: OwnedFd,
@@ -60,18 +73,25 @@ struct Shared {
 /// The watched folders. Several paths can lead to one folder, which has one watch.
 #[derive(Default)]
 struct Folders {
-    paths: HashMap<i32, Vec<PathBuf>>,
+    /// The paths of a watch, each with the number of its subscriber.
+    paths: HashMap<i32, Vec<(u64, PathBuf)>>,
+    subscribers: HashMap<u64, Subscriber>,
+    /// The number of the next subscriber.
+    next: u64,
+}
+
+struct Subscriber {
+    tell: Tell,
     watches: HashMap<PathBuf, i32>,
 }
 
 impl Inotify {
-    /// Creates an empty set of watches. `tell` is called for each event, on a separate thread that
-    /// it must not block.
+    /// Creates it without subscribers.
     ///
     /// # Errors
     ///
     /// Fails if the user has too many of them, or the thread can't be started.
-    pub(super) fn new(tell: impl Fn(WatchEvent) + Send + 'static) -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
             stop: eventfd(0, EventfdFlags::CLOEXEC)?,
@@ -81,7 +101,7 @@ impl Inotify {
             .name("wasgi-watch".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || shared.run(&tell)
+                move || shared.run()
             })?;
         Ok(Self {
             shared,
@@ -89,23 +109,65 @@ impl Inotify {
         })
     }
 
+    /// Adds a subscriber without folders. `tell` is called for each of its events, on the thread
+    /// that reads them, which it must not block.
+    pub(super) fn subscribe(
+        self: &Arc<Self>,
+        tell: impl Fn(WatchEvent) + Send + Sync + 'static,
+    ) -> Subscription {
+        let mut folders = self.shared.lock();
+        let number = folders.next;
+        folders.next += 1;
+        let subscriber = Subscriber {
+            tell: Arc::new(tell),
+            watches: HashMap::new(),
+        };
+        folders.subscribers.insert(number, subscriber);
+        Subscription {
+            number,
+            inotify: Arc::clone(self),
+        }
+    }
+}
+
+impl Subscription {
     /// Watches a folder: its entries, and the folder itself.
     ///
     /// # Errors
     ///
     /// Fails if it is no folder or can't be read, or too many folders are watched (`ENOSPC`).
     pub(super) fn add(&self, folder: &Path) -> std::io::Result<()> {
+        let shared = &self.inotify.shared;
         // The lock is held meanwhile, so that no event precedes the path.
-        let mut folders = self.shared.lock();
-        let watch = inotify::add_watch(&self.shared.queue, folder, EVENTS)?;
-        self.shared.release(folders.insert(watch, folder));
+        let mut folders = shared.lock();
+        let watch = inotify::add_watch(&shared.queue, folder, EVENTS)?;
+        shared.release(folders.insert(self.number, watch, folder));
         Ok(())
     }
 
     /// Removes the watch on a folder, if there is one.
     pub(super) fn remove(&self, folder: &Path) {
-        let mut folders = self.shared.lock();
-        self.shared.release(folders.remove(folder));
+        let shared = &self.inotify.shared;
+        let mut folders = shared.lock();
+        shared.release(folders.remove(self.number, folder));
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if Arc::strong_count(&self.inotify) == 1 {
+            // Closing it removes all watches at once.
+            return;
+        }
+        let shared = &self.inotify.shared;
+        let mut folders = shared.lock();
+        let left = folders.subscribers.get(&self.number);
+        let left: Vec<PathBuf> =
+            left.map_or(Vec::new(), |one| one.watches.keys().cloned().collect());
+        for folder in left {
+            shared.release(folders.remove(self.number, &folder));
+        }
+        folders.subscribers.remove(&self.number);
     }
 }
 
@@ -121,13 +183,13 @@ impl Drop for Inotify {
 }
 
 impl Shared {
-    fn run(&self, tell: &impl Fn(WatchEvent)) {
+    fn run(&self) {
         let mut buffer = vec![MaybeUninit::uninit(); BUFFER_BYTES];
         loop {
             let mut ready = [&self.queue, &self.stop].map(|fd| PollFd::new(fd, PollFlags::IN));
             match poll(&mut ready, None) {
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(_) => return tell(WatchEvent::Lost),
+                Err(_) => return self.tell_lost(),
             }
             if !ready[1].revents().is_empty() {
                 return;
@@ -135,10 +197,10 @@ impl Shared {
             let mut reader = inotify::Reader::new(&self.queue, &mut buffer);
             loop {
                 match reader.next() {
-                    Ok(event) => self.take(&event, tell),
+                    Ok(event) => self.take(&event),
                     Err(Errno::WOULDBLOCK | Errno::INTR) => break,
                     Err(_) => {
-                        tell(WatchEvent::Lost);
+                        self.tell_lost();
                         break;
                     }
                 }
@@ -150,9 +212,19 @@ impl Shared {
         }
     }
 
-    fn take(&self, event: &inotify::Event<'_>, tell: &impl Fn(WatchEvent)) {
+    /// Tells all subscribers that events were lost.
+    fn tell_lost(&self) {
+        let all: Vec<Tell> = {
+            let folders = self.lock();
+            let all = folders.subscribers.values();
+            all.map(|one| Arc::clone(&one.tell)).collect()
+        };
+        all.iter().for_each(|tell| tell(WatchEvent::Lost));
+    }
+
+    fn take(&self, event: &inotify::Event<'_>) {
         if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
-            return tell(WatchEvent::Lost);
+            return self.tell_lost();
         }
         if event.events().contains(ReadFlags::IGNORED) {
             // The kernel has removed the watch.
@@ -162,11 +234,8 @@ impl Shared {
             return;
         };
         // Copied, so that `tell` runs without the lock.
-        let folders: Vec<PathBuf> = match self.lock().paths.get(&event.wd()) {
-            Some(paths) => paths.clone(),
-            None => return,
-        };
-        for folder in folders {
+        let folders = self.lock().paths_of(event.wd());
+        for (tell, folder) in folders {
             let path = match event.file_name() {
                 Some(name) => folder.join(OsStr::from_bytes(name.to_bytes())),
                 None => folder,
@@ -190,22 +259,37 @@ impl Shared {
 }
 
 impl Folders {
-    /// Adds a path. Returns a watch that no path has any more: the path led to another folder.
-    fn insert(&mut self, watch: i32, folder: &Path) -> Option<i32> {
-        if self.watches.get(folder) == Some(&watch) {
+    /// Returns the paths of a watch, each with what its subscriber receives events by.
+    fn paths_of(&self, watch: i32) -> Vec<(Tell, PathBuf)> {
+        let paths = self.paths.get(&watch).into_iter().flatten();
+        let paths = paths.filter_map(|(number, path)| {
+            let subscriber = self.subscribers.get(number)?;
+            Some((Arc::clone(&subscriber.tell), path.clone()))
+        });
+        paths.collect()
+    }
+
+    /// Adds a path of a subscriber. Returns a watch that no path has any more: the path led to
+    /// another folder.
+    fn insert(&mut self, number: u64, watch: i32, folder: &Path) -> Option<i32> {
+        let known = self.subscribers.get(&number)?.watches.get(folder);
+        if known == Some(&watch) {
             return None;
         }
-        let unused = self.remove(folder);
-        self.watches.insert(folder.to_owned(), watch);
-        self.paths.entry(watch).or_default().push(folder.to_owned());
+        let unused = self.remove(number, folder);
+        if let Some(subscriber) = self.subscribers.get_mut(&number) {
+            subscriber.watches.insert(folder.to_owned(), watch);
+        }
+        let paths = self.paths.entry(watch).or_default();
+        paths.push((number, folder.to_owned()));
         unused
     }
 
-    /// Removes a path. Returns its watch if no other path has it.
-    fn remove(&mut self, folder: &Path) -> Option<i32> {
-        let watch = self.watches.remove(folder)?;
+    /// Removes a path of a subscriber. Returns its watch if no other path has it.
+    fn remove(&mut self, number: u64, folder: &Path) -> Option<i32> {
+        let watch = self.subscribers.get_mut(&number)?.watches.remove(folder)?;
         let paths = self.paths.get_mut(&watch)?;
-        paths.retain(|path| path != folder);
+        paths.retain(|(one, path)| *one != number || path != folder);
         if !paths.is_empty() {
             return None;
         }
@@ -215,9 +299,11 @@ impl Folders {
 
     /// Removes a watch that the kernel has removed.
     fn forget(&mut self, watch: i32) {
-        for path in self.paths.remove(&watch).unwrap_or_default() {
-            if self.watches.get(&path) == Some(&watch) {
-                self.watches.remove(&path);
+        for (number, path) in self.paths.remove(&watch).unwrap_or_default() {
+            if let Some(subscriber) = self.subscribers.get_mut(&number)
+                && subscriber.watches.get(&path) == Some(&watch)
+            {
+                subscriber.watches.remove(&path);
             }
         }
     }
@@ -254,13 +340,17 @@ mod tests {
 
     use super::*;
 
-    fn start() -> (Inotify, Receiver<WatchEvent>) {
+    fn start() -> (Subscription, Receiver<WatchEvent>) {
+        subscribe(&Arc::new(Inotify::new().expect("inotify")))
+    }
+
+    fn subscribe(inotify: &Arc<Inotify>) -> (Subscription, Receiver<WatchEvent>) {
         let (sender, told) = channel();
         let tell = move |event| {
             // Fails when the test is over.
             let _ = sender.send(event);
         };
-        (Inotify::new(tell).expect("inotify"), told)
+        (inotify.subscribe(tell), told)
     }
 
     /// Returns the events up to the one on `last`.
@@ -364,8 +454,42 @@ mod tests {
             events_to(&told, &path("end/x")),
             [seen("gone", Hint::Gone), seen("end/x", Hint::Touched)]
         );
+        let folders = inotify.inotify.shared.lock();
+        let watches = folders.subscribers[&inotify.number].watches.len();
+        assert_eq!((folders.paths.len(), watches), (1, 1));
+    }
+
+    #[test]
+    fn each_subscriber_gets_the_events_of_its_own_folders() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        for name in ["a", "b", "both"] {
+            fs::create_dir(path(name)).expect("a folder");
+        }
+        let inotify = Arc::new(Inotify::new().expect("inotify"));
+        let (one, told_one) = subscribe(&inotify);
+        let (other, told_other) = subscribe(&inotify);
+        one.add(&path("a")).expect("watched");
+        other.add(&path("b")).expect("watched");
+        for subscription in [&one, &other] {
+            subscription.add(&path("both")).expect("watched");
+        }
+        for name in ["a/x", "b/x", "both/x"] {
+            fs::create_dir(path(name)).expect("a folder");
+        }
+        let seen = |name: &str| WatchEvent::Seen(path(name), Hint::Touched);
+        let last = path("both/x");
+        assert_eq!(events_to(&told_one, &last), [seen("a/x"), seen("both/x")]);
+        assert_eq!(events_to(&told_other, &last), [seen("b/x"), seen("both/x")]);
+        // A common folder stays watched for the one that is left.
+        drop(one);
+        fs::create_dir(path("a/y")).expect("a folder");
+        fs::create_dir(path("both/y")).expect("a folder");
+        assert_eq!(events_to(&told_other, &path("both/y")), [seen("both/y")]);
+        assert!(told_one.recv().is_err(), "the subscriber is gone");
+        drop(other);
         let folders = inotify.shared.lock();
-        assert_eq!((folders.paths.len(), folders.watches.len()), (1, 1));
+        assert!(folders.paths.is_empty() && folders.subscribers.is_empty());
     }
 
     #[test]

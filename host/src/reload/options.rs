@@ -105,8 +105,8 @@ pub(crate) struct ReloadOptions {
     pub workers: NonZeroUsize,
     /// The number of concurrent loads: as many as the loader supports.
     pub loads: NonZeroUsize,
-    /// The maximum time that [`Reload::start`](super::Reload::start) waits for handlers that are
-    /// known to the loader.
+    /// The maximum time that [`ReloadThreads::follow`](super::ReloadThreads::follow) waits for
+    /// handlers that are known to the loader.
     pub start_budget: Duration,
     /// The interval of listings without events.
     pub safety_rescan: Duration,

@@ -9,8 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::identity::Identity;
 use super::settle::Hint;
-use super::watch::{Identity, Watch};
+use super::watch::Watch;
 
 /// The maximum number of paths in a change. A larger change is reported as "everything".
 const MAX_PATHS: usize = 1_000;

@@ -1,15 +1,16 @@
-//! The thread that watches the pages folder. It is separate so that thousands of folders that are
-//! created and removed don't delay the reloading of handlers.
+//! The follower of one folder of pages. It is a member of the group whose thread is `wasgi-pages`,
+//! which is separate so that thousands of folders that are created and removed don't delay the
+//! reloading of handlers.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::group::{Member, ToMember};
+use super::identity::Identity;
 use super::pages::{OnPages, Pages, PagesChange};
-use super::thread::{MAX_MESSAGES, teller};
-use super::watch::{Identity, Watch, WatchEvent};
+use super::watch::{Watch, WatchEvent, WatchSource};
 
 /// The minimum interval between two scans of all folders after lost events.
 const DOUBT_SPACING: Duration = Duration::from_secs(1);
@@ -20,26 +21,23 @@ const DOUBT_SPACING_FACTOR: u32 = 9;
 
 /// The niceness relative to serving threads and compiling processes (nice(2)): during a flood of
 /// changes, watching the pages must not delay the reloading of handlers.
-const NICE: i32 = 10;
+pub(super) const NICE: i32 = 10;
 
-pub(super) enum Message {
-    WatchEvent(WatchEvent),
-    Stop,
-}
+/// What is sent to a follower.
+pub(super) struct Message(WatchEvent);
 
 impl From<WatchEvent> for Message {
     fn from(event: WatchEvent) -> Message {
-        Message::WatchEvent(event)
+        Message(event)
     }
 }
 
-/// The state of the thread.
-pub(super) struct PagesThread {
+/// The state of a follower.
+pub(super) struct PagesFollower {
     folder: PathBuf,
-    /// The identity of the folder before the thread was started.
+    /// The identity of the folder before it was followed.
     opened: Option<Identity>,
-    inbox: Receiver<Message>,
-    sender: SyncSender<Message>,
+    to_self: ToMember<Self>,
     /// Events were lost because the inbox or the kernel's queue was full.
     lost: Arc<AtomicBool>,
     /// Whether to use the kernel's events.
@@ -48,47 +46,56 @@ pub(super) struct PagesThread {
     on_pages: OnPages,
     /// Whether a browser shows changes. Then, a change is also reported when the folder is watched,
     /// because earlier ones were not seen.
-    pub(super) is_urgent: bool,
+    is_urgent: bool,
+    watch: Watch,
+    /// `None` until its first turn.
+    pages: Option<Pages>,
+    /// After a flood, events are ignored until the next scan.
+    is_flooded: bool,
+    next_safety: Instant,
+    next_doubt: Instant,
 }
 
-impl PagesThread {
-    /// Creates the thread's state, to be [run](Self::run), and a function that stops it. `on_pages`
-    /// is called on changes.
+impl PagesFollower {
+    /// Creates a follower of `folder`. `on_pages` is called on changes.
     pub(super) fn new(
         folder: &Path,
         events: bool,
         safety_rescan: Duration,
+        is_urgent: bool,
         on_pages: OnPages,
-    ) -> (PagesThread, impl Fn() + Send + Sync + use<>) {
-        let (sender, inbox) = sync_channel(MAX_MESSAGES);
-        let thread = PagesThread {
+        to_self: ToMember<Self>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
             folder: folder.to_owned(),
             opened: Identity::from_path(folder),
-            inbox,
-            sender: sender.clone(),
+            to_self,
             lost: Arc::default(),
             events,
             safety_rescan,
             on_pages,
-            is_urgent: false,
-        };
-        let stop = move || {
-            // Fails if the thread has ended.
-            let _ = sender.send(Message::Stop);
-        };
-        (thread, stop)
+            is_urgent,
+            watch: Watch::blind(),
+            pages: None,
+            is_flooded: false,
+            next_safety: now + safety_rescan,
+            next_doubt: now,
+        }
     }
 
-    /// Runs until it is stopped.
-    pub(super) fn run(self) {
-        // The watcher's thread is created by this one and inherits its niceness. If it can't be
-        // set, changes of pages are handled at normal priority.
-        if !self.is_urgent {
-            let _ = rustix::process::nice(NICE);
+    /// Starts to use the kernel's events, without any folder.
+    fn watch_anew(&mut self, source: &WatchSource) {
+        if let (true, Ok(root)) = (self.events, std::path::absolute(&self.folder)) {
+            let tell = self.to_self.teller(&self.lost);
+            self.watch.start_anew(source, vec![root], tell);
         }
-        let mut watch = Watch::blind();
-        self.start(&mut watch);
-        let mut pages = Pages::new(&self.folder, &mut watch);
+    }
+
+    /// Begins to follow the folder.
+    fn begin(&mut self, source: &WatchSource) -> Pages {
+        self.watch_anew(source);
+        let mut pages = Pages::new(&self.folder, &mut self.watch);
         if self.is_urgent {
             pages.hurry();
         }
@@ -96,87 +103,79 @@ impl PagesThread {
         if self.is_urgent {
             (self.on_pages)(PagesChange::Everything);
         }
-        let mut next_safety = Instant::now() + self.safety_rescan;
-        let mut next_doubt = Instant::now();
-        loop {
-            let lost = self.lost.load(Ordering::Relaxed);
-            let doubt = lost.then_some(next_doubt);
-            let due = [Some(next_safety), pages.next_due(), doubt];
-            let due = due.into_iter().flatten().min().unwrap_or(next_safety);
-            if !self.receive(due, &mut pages, &mut watch) {
-                return;
+        self.next_safety = Instant::now() + self.safety_rescan;
+        pages
+    }
+
+    /// Stops to follow events that are too many. A generator writes the whole site, or something is
+    /// wrong: one scan afterwards costs less than following each change.
+    fn end_flood(&mut self, pages: &mut Pages, now: Instant) {
+        self.watch.stop();
+        pages.end_flood();
+        self.is_flooded = true;
+        self.lost.store(true, Ordering::Relaxed);
+        self.next_doubt = self.next_doubt.max(now + DOUBT_SPACING);
+    }
+
+    /// Runs the checks that are due.
+    fn check(&mut self, pages: &mut Pages, source: &WatchSource, now: Instant) {
+        if self.next_doubt <= now && self.lost.swap(false, Ordering::Relaxed) {
+            // Anew, because folders that are gone may still be among the watched ones.
+            self.watch_anew(source);
+            self.is_flooded = false;
+            pages.doubt_everything(&mut self.watch, now);
+            let spacing = now.elapsed() * DOUBT_SPACING_FACTOR;
+            self.next_doubt = Instant::now() + spacing.max(DOUBT_SPACING);
+        }
+        if self.next_safety <= now {
+            self.next_safety = now + self.safety_rescan;
+            pages.check(&mut self.watch, now);
+        }
+        if let Some(change) = pages.take_due(now) {
+            if change == PagesChange::Replaced {
+                tracing::info!("the folder of pages was replaced");
             }
-            let now = Instant::now();
-            if pages.is_flooded() {
-                // A generator writes the whole site, or something is wrong. One scan afterwards
-                // costs less than following each change.
-                watch.stop();
-                pages.end_flood();
-                if !self.discard_events() {
-                    return;
-                }
-                self.lost.store(true, Ordering::Relaxed);
-                next_doubt = next_doubt.max(now + DOUBT_SPACING);
-            }
-            if next_doubt <= now && self.lost.swap(false, Ordering::Relaxed) {
-                // Anew, because folders that are gone may still be among the watched ones.
-                self.start(&mut watch);
-                pages.doubt_everything(&mut watch, now);
-                let spacing = now.elapsed() * DOUBT_SPACING_FACTOR;
-                next_doubt = Instant::now() + spacing.max(DOUBT_SPACING);
-            }
-            if next_safety <= now {
-                next_safety = now + self.safety_rescan;
-                pages.check(&mut watch, now);
-            }
-            if let Some(change) = pages.take_due(now) {
-                if change == PagesChange::Replaced {
-                    tracing::info!("the folder of pages was replaced");
-                }
-                (self.on_pages)(change);
-            }
+            (self.on_pages)(change);
         }
     }
+}
 
-    /// Starts to use the kernel's events, without any folder.
-    fn start(&self, watch: &mut Watch) {
-        if let (true, Ok(root)) = (self.events, std::path::absolute(&self.folder)) {
-            watch.start_anew(vec![root], teller(&self.sender, &self.lost));
-        }
-    }
+impl Member for PagesFollower {
+    type Message = Message;
 
-    /// Empties the inbox. Returns `false` to stop.
-    fn discard_events(&self) -> bool {
-        let messages = std::iter::from_fn(|| self.inbox.try_recv().ok());
-        messages
-            .take(MAX_MESSAGES)
-            .all(|message| matches!(message, Message::WatchEvent(_)))
-    }
-
-    /// Waits until `due` for the next message, and handles all available ones. Returns `false` to
-    /// stop.
-    fn receive(&self, due: Instant, pages: &mut Pages, watch: &mut Watch) -> bool {
-        let wait = due.saturating_duration_since(Instant::now());
-        let first = match self.inbox.recv_timeout(wait) {
-            Ok(message) => message,
-            Err(RecvTimeoutError::Timeout) => return true,
-            Err(RecvTimeoutError::Disconnected) => return false,
+    fn take(&mut self, Message(event): Message) {
+        let (Some(pages), false) = (&mut self.pages, self.is_flooded) else {
+            return;
         };
-        // Limited, so that an endless stream of events doesn't block other work.
-        let more = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(MAX_MESSAGES);
-        for message in std::iter::once(first).chain(more) {
-            match message {
-                Message::Stop => return false,
-                Message::WatchEvent(WatchEvent::Lost) => self.lost.store(true, Ordering::Relaxed),
-                Message::WatchEvent(WatchEvent::Seen(path, hint)) => {
-                    if hint.moves() {
-                        watch.forget(&path);
-                    }
-                    pages.note(&path, hint, watch, Instant::now());
+        match event {
+            WatchEvent::Lost => self.lost.store(true, Ordering::Relaxed),
+            WatchEvent::Seen(path, hint) => {
+                if hint.moves() {
+                    self.watch.forget(&path);
                 }
+                pages.note(&path, hint, &mut self.watch, Instant::now());
             }
         }
-        true
+    }
+
+    fn turn(&mut self, source: &WatchSource) {
+        let mut pages = match self.pages.take() {
+            Some(pages) => pages,
+            None => self.begin(source),
+        };
+        let now = Instant::now();
+        if pages.is_flooded() {
+            self.end_flood(&mut pages, now);
+        }
+        self.check(&mut pages, source, now);
+        self.pages = Some(pages);
+    }
+
+    fn next_due(&self) -> Instant {
+        let doubt = self.lost.load(Ordering::Relaxed).then_some(self.next_doubt);
+        let change = self.pages.as_ref().and_then(Pages::next_due);
+        let due = [doubt, change].into_iter().flatten();
+        due.fold(self.next_safety, Instant::min)
     }
 }
 
@@ -185,6 +184,7 @@ mod tests {
     use std::fs;
     use std::sync::mpsc::channel;
 
+    use super::super::group::{Group, MAX_MESSAGES};
     use super::super::settle::Hint;
     use super::*;
 
@@ -200,13 +200,15 @@ mod tests {
             // Fails when the test is over.
             let _ = sender.send(change);
         });
-        let (thread, stop) = PagesThread::new(&folder, true, DEADLINE * 60, on_pages);
-        let flood = thread.sender.clone();
-        let thread = std::thread::spawn(move || thread.run());
+        let group = Group::start("pages", 0, WatchSource::for_many()).expect("a thread");
+        let follower = group.join(|to_self| {
+            PagesFollower::new(&folder, true, DEADLINE * 60, false, on_pages, to_self)
+        });
         for number in 0..2 * MAX_MESSAGES {
             let path = folder.join(format!("{number}.html"));
-            let event = Message::WatchEvent(WatchEvent::Seen(path, Hint::Gone));
-            flood.send(event).expect("it runs");
+            follower
+                .sender()
+                .send(Message(WatchEvent::Seen(path, Hint::Gone)));
         }
         // Without an event that is seen: it is found by the scan.
         fs::create_dir(folder.join("new")).expect("a folder");
@@ -220,7 +222,6 @@ mod tests {
                 break;
             }
         }
-        stop();
-        thread.join().expect("it stops");
+        drop(follower);
     }
 }

@@ -36,7 +36,7 @@ impl<P> fmt::Debug for Scan<P> {
 }
 
 /// Lists the handlers folder without loading: only names and stamps, some 2.5 ms for a thousand
-/// handlers. [`Reload::start`](super::Reload::start) continues from there.
+/// handlers. [`ReloadThreads::follow`](super::ReloadThreads::follow) continues from there.
 /// The `projects`, if given, are built from now on. The `external` handlers are served as well.
 pub(crate) fn list<P>(
     folder: &Path,

@@ -1,29 +1,26 @@
-//! The reloader's thread: waits for events and results, and drives the other parts.
+//! The reloader of one folder of handlers: takes events and results, and drives the other parts. It
+//! is a member of the group whose thread is `wasgi-reload`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{
-    self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, sync_channel,
-};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::anyhow;
 
+use super::group::{Member, ToMember};
 use super::listing::External;
 use super::load::{Done, Job, Outcome, Renewed};
 use super::loader::Load;
-use super::options::{OnHandler, OnStarted, ReloadOptions, STOP_PATIENCE, Started};
+use super::options::{OnHandler, OnStarted, ReloadOptions, Started};
 use super::queue::Capacity;
 use super::scan::Scan;
 use super::slots::{Built, Difference, Slots, Trust};
-use super::watch::{Watch, WatchEvent};
+use super::watch::{Watch, WatchEvent, WatchSource};
 use crate::metrics::LoadStep;
 use crate::published::Published;
 use crate::registry::{Problem, ProblemKind, Registry};
-
-/// The maximum number of queued messages. Events that don't fit cause one complete rescan.
-pub(super) const MAX_MESSAGES: usize = 4_096;
 
 /// The minimum interval between two listings of the handlers folder, so that an endless stream of
 /// single events doesn't cause a listing each.
@@ -41,7 +38,8 @@ const DOUBT_SPACING: Duration = Duration::from_secs(1);
 /// by then, and their snapshots need not be built twice.
 const PENDING_DELAY: Duration = Duration::from_millis(50);
 
-enum Message<P> {
+/// What is sent to a reloader.
+pub(super) enum Message<P> {
     WatchEvent(WatchEvent),
     Done(Box<Done<P>>),
     Renewed(Box<Renewed<P>>),
@@ -51,13 +49,19 @@ enum Message<P> {
     Built(Built),
 }
 
+impl<P> From<Order> for Message<P> {
+    fn from(order: Order) -> Message<P> {
+        Message::Order(order)
+    }
+}
+
 impl<P> From<WatchEvent> for Message<P> {
     fn from(event: WatchEvent) -> Message<P> {
         Message::WatchEvent(event)
     }
 }
 
-/// A command to the thread.
+/// A command to a reloader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     /// Serve these handlers besides those in the folder.
@@ -66,15 +70,22 @@ pub(super) enum Order {
     Tell(Vec<Problem>),
     /// Look up all handlers again.
     LookAgain,
-    /// Don't wait for deferred work when stopping.
-    Hurry,
-    Stop,
 }
 
-/// The state of the thread.
+enum State {
+    /// The handlers that the scan has found are loaded until then. Something waits for their end.
+    Starting {
+        until: Instant,
+        ready: SyncSender<()>,
+    },
+    /// Changes are followed.
+    Following,
+}
+
+/// The state of a reloader.
 pub(super) struct Reloader<L: Load> {
-    inbox: Receiver<Message<L::Program>>,
-    sender: SyncSender<Message<L::Program>>,
+    state: State,
+    to_self: ToMember<Self>,
     /// Events were lost because the inbox or the kernel's queue was full.
     lost: Arc<AtomicBool>,
     watch: Watch,
@@ -88,9 +99,6 @@ pub(super) struct Reloader<L: Load> {
     loader: Arc<L>,
     /// Each loading thread has a clone and drops it at its end.
     loading: Sender<()>,
-    has_loaded: Receiver<()>,
-    /// The maximum time to wait for loading threads when stopping.
-    stop_patience: Duration,
     shared: Arc<Published<Registry<L::Program>>>,
     safety_rescan: Duration,
     next_safety: Instant,
@@ -105,14 +113,17 @@ pub(super) struct Reloader<L: Load> {
 }
 
 impl<L: Load> Reloader<L> {
-    /// Creates a reloader, to be [run](Reloader::run), and a function that sends it commands.
+    /// Creates a reloader. Sends to `ready` when everything found by the scan is loaded, or after
+    /// the start budget. Also returns what is disconnected when the reloader and its loading
+    /// threads have ended.
     pub(super) fn new(
         scan: Scan<L::Program>,
         loader: Arc<L>,
         shared: Arc<Published<Registry<L::Program>>>,
         options: ReloadOptions,
-    ) -> (Reloader<L>, impl Fn(Order) + Send + Sync + use<L>) {
-        let (sender, inbox) = sync_channel(MAX_MESSAGES);
+        ready: SyncSender<()>,
+        to_self: ToMember<Self>,
+    ) -> (Self, Receiver<()>) {
         let lost = Arc::new(AtomicBool::new(false));
         let now = Instant::now();
         let mut slots = scan.slots;
@@ -121,21 +132,23 @@ impl<L: Load> Reloader<L> {
             .set_capacity(Capacity::new(options.workers.get(), options.loads.get()));
         slots.records_events = options.on_handler.is_some();
         if let Some(projects) = slots.projects() {
-            let sender: SyncSender<Message<L::Program>> = sender.clone();
+            let to_self = to_self.clone();
             let lost = Arc::clone(&lost);
             projects.on_event(move |event| {
                 if let Some(built) = Built::from_event(event)
-                    && let Err(TrySendError::Full(_)) = sender.try_send(Message::Built(built))
+                    && !to_self.try_send(Message::Built(built))
                 {
-                    // The inbox is full, so the thread is about to wake up and will see this.
                     lost.store(true, Ordering::Relaxed);
                 }
             });
         }
-        let (loading, has_loaded) = mpsc::channel();
-        let reloader = Reloader {
-            inbox,
-            sender: sender.clone(),
+        let (loading, has_loaded) = channel();
+        let reloader = Self {
+            state: State::Starting {
+                until: now + options.start_budget,
+                ready,
+            },
+            to_self,
             lost,
             watch: Watch::blind(),
             events: options.events,
@@ -145,8 +158,6 @@ impl<L: Load> Reloader<L> {
             on_handler: options.on_handler,
             loader,
             loading,
-            has_loaded,
-            stop_patience: STOP_PATIENCE,
             shared,
             safety_rescan: options.safety_rescan,
             next_safety: now + options.safety_rescan,
@@ -156,54 +167,35 @@ impl<L: Load> Reloader<L> {
             tells: false,
             told: Vec::new(),
         };
-        let order = move |order| {
-            // Fails if the thread has ended.
-            let _ = sender.send(Message::Order(order));
-        };
-        (reloader, order)
+        (reloader, has_loaded)
     }
 
     /// Returns the function that receives the kernel's events.
     #[cfg(test)]
-    pub(super) fn teller(&self) -> impl Fn(WatchEvent) + Send + use<L> {
-        teller(&self.sender, &self.lost)
+    pub(super) fn teller(&self) -> impl Fn(WatchEvent) + Send + Sync + use<L> {
+        self.to_self.teller(&self.lost)
     }
 
-    /// Runs until it is stopped. Signals `ready` when everything found by the scan is loaded, or
-    /// after `budget`.
-    pub(super) fn run(mut self, budget: Duration, ready: &SyncSender<()>) {
-        let until = Instant::now() + budget;
-        let mut goes_on = true;
-        loop {
-            self.go_on();
-            if !goes_on || self.slots.has_started() || until <= Instant::now() {
-                break;
-            }
-            goes_on = self.receive(Some(until));
+    /// Begins to follow changes, if the start is over.
+    fn end_start(&mut self, source: &WatchSource) {
+        let State::Starting { until, ready } = &self.state else {
+            return;
+        };
+        if !self.slots.has_started() && Instant::now() < *until {
+            return;
         }
         self.slots.quiet = false;
         // Fails if the receiver is gone.
-        let _ = ready.send(());
-        if goes_on {
-            self.begin_to_watch();
-            while self.receive(None) {
-                self.look_where_due();
-                self.go_on();
-            }
-        }
-        self.slots.queue.cancel_all();
-        // The results of loading threads are no longer needed, and no thread blocks on sending one.
-        drop(self.inbox);
-        drop(self.loading);
-        // Fails when the last thread has ended, or on timeout.
-        let _ = self.has_loaded.recv_timeout(self.stop_patience);
+        let _ = ready.try_send(());
+        self.state = State::Following;
+        self.begin_to_watch(source);
     }
 
     /// Starts to use the kernel's events. Another look finds changes between the scan and now.
-    fn begin_to_watch(&mut self) {
+    fn begin_to_watch(&mut self, source: &WatchSource) {
         if self.events {
             let root = self.slots.path().to_owned();
-            self.watch = Watch::new(vec![root], teller(&self.sender, &self.lost));
+            self.watch = Watch::new(source, vec![root], self.to_self.teller(&self.lost));
         }
         self.slots.doubt_the_fresh(self.scanned);
         self.look(Trust::AtOnce, Instant::now());
@@ -236,59 +228,6 @@ impl<L: Load> Reloader<L> {
         if self.tells {
             self.tell();
         }
-    }
-
-    /// Waits for the next event or deadline, or until `until`, and handles all available messages.
-    /// Returns `false` to stop.
-    fn receive(&mut self, until: Option<Instant>) -> bool {
-        let now = Instant::now();
-        let lost = self.lost.load(Ordering::Relaxed);
-        let doubt = lost.then_some(self.next_doubt);
-        let queue = self.slots.queue.next_due();
-        let due = [
-            until,
-            Some(self.next_safety),
-            self.next_hint(),
-            doubt,
-            queue,
-            self.publish_at,
-        ];
-        let due = due.into_iter().flatten().min().unwrap_or(self.next_safety);
-        let first = match self.inbox.recv_timeout(due.saturating_duration_since(now)) {
-            Ok(message) => message,
-            Err(RecvTimeoutError::Timeout) => return true,
-            Err(RecvTimeoutError::Disconnected) => return false,
-        };
-        // Limited, so that an endless stream of events doesn't block other work.
-        let more = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(MAX_MESSAGES);
-        let messages: Vec<_> = std::iter::once(first).chain(more).collect();
-        messages.into_iter().all(|message| self.take(message))
-    }
-
-    /// Handles one message. Returns `false` to stop.
-    fn take(&mut self, message: Message<L::Program>) -> bool {
-        match message {
-            Message::Order(Order::Stop) => return false,
-            Message::Waits => {}
-            Message::Order(Order::External(external)) => {
-                self.slots.set_external(external, Instant::now());
-            }
-            Message::Order(Order::Tell(told)) => {
-                self.tells = true;
-                self.told = told;
-            }
-            Message::Order(Order::LookAgain) => self.lost.store(true, Ordering::Relaxed),
-            Message::Order(Order::Hurry) => self.stop_patience = Duration::ZERO,
-            Message::Done(done) => self.slots.finish(*done, Instant::now()),
-            Message::Renewed(renewed) => {
-                let loader = &self.loader;
-                let replaced = |served: &_, next: &_| loader.replaced(served, next);
-                self.slots.renew(*renewed, replaced);
-            }
-            Message::Built(built) => self.slots.built(built, Instant::now()),
-            Message::WatchEvent(event) => self.take_event(event),
-        }
-        true
     }
 
     fn take_event(&mut self, event: WatchEvent) {
@@ -338,20 +277,18 @@ impl<L: Load> Reloader<L> {
     /// hours without changes.
     fn start(&mut self, job: Job) {
         let loader = Arc::clone(&self.loader);
-        let sender = self.sender.clone();
+        let to_self = self.to_self.clone();
         let loading = self.loading.clone();
         let unstarted = job.clone();
-        let wake = self.sender.clone();
-        // If the inbox is full, the thread is about to wake up.
-        job.cancel
-            .on_wait(move || drop(wake.try_send(Message::Waits)));
+        let wake = self.to_self.clone();
+        job.cancel.on_wait(move || {
+            // If the inbox is full, the thread is about to wake up.
+            wake.try_send(Message::Waits);
+        });
         let work = move || {
-            // Sending fails if the reloader has stopped: the result is then not needed.
-            let renewed = job.run(&*loader, |done| {
-                drop(sender.send(Message::Done(Box::new(done))));
-            });
+            let renewed = job.run(&*loader, |done| to_self.send(Message::Done(Box::new(done))));
             if let Some(renewed) = renewed {
-                let _ = sender.send(Message::Renewed(Box::new(renewed)));
+                to_self.send(Message::Renewed(Box::new(renewed)));
             }
             drop((loader, loading));
         };
@@ -410,17 +347,54 @@ impl<L: Load> Reloader<L> {
     }
 }
 
-/// Returns a function that sends events to the thread without ever blocking.
-pub(super) fn teller<M: From<WatchEvent> + Send + 'static>(
-    sender: &SyncSender<M>,
-    lost: &Arc<AtomicBool>,
-) -> impl Fn(WatchEvent) + Send + use<M> {
-    let sender = sender.clone();
-    let lost = Arc::clone(lost);
-    move |event| {
-        if let Err(TrySendError::Full(_)) = sender.try_send(event.into()) {
-            // The inbox is full, so the thread is about to wake up and will see this.
-            lost.store(true, Ordering::Relaxed);
+impl<L: Load> Member for Reloader<L> {
+    type Message = Message<L::Program>;
+
+    fn take(&mut self, message: Message<L::Program>) {
+        match message {
+            Message::Waits => {}
+            Message::Order(Order::External(external)) => {
+                self.slots.set_external(external, Instant::now());
+            }
+            Message::Order(Order::Tell(told)) => {
+                self.tells = true;
+                self.told = told;
+            }
+            Message::Order(Order::LookAgain) => self.lost.store(true, Ordering::Relaxed),
+            Message::Done(done) => self.slots.finish(*done, Instant::now()),
+            Message::Renewed(renewed) => {
+                let loader = &self.loader;
+                let replaced = |served: &_, next: &_| loader.replaced(served, next);
+                self.slots.renew(*renewed, replaced);
+            }
+            Message::Built(built) => self.slots.built(built, Instant::now()),
+            Message::WatchEvent(event) => self.take_event(event),
         }
+    }
+
+    fn turn(&mut self, source: &WatchSource) {
+        if let State::Following = self.state {
+            self.look_where_due();
+        }
+        self.go_on();
+        self.end_start(source);
+    }
+
+    fn next_due(&self) -> Instant {
+        let queue = self.slots.queue.next_due();
+        let due = [queue, self.publish_at].into_iter().flatten();
+        if let State::Starting { until, .. } = &self.state {
+            return due.fold(*until, Instant::min);
+        }
+        let doubt = self.lost.load(Ordering::Relaxed).then_some(self.next_doubt);
+        let looks = [self.next_hint(), doubt].into_iter().flatten();
+        due.chain(looks).fold(self.next_safety, Instant::min)
+    }
+}
+
+impl<L: Load> Drop for Reloader<L> {
+    fn drop(&mut self) {
+        // The results of loading threads are no longer needed.
+        self.slots.queue.cancel_all();
     }
 }

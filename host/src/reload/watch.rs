@@ -12,113 +12,142 @@
 //! [`super::ReloadOptions::safety_rescan`].
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
+use std::fmt;
 use std::io;
 use std::ops::Bound;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::io::Errno;
 
-use super::inotify::Inotify;
-use super::notifier::Notifier;
+use super::identity::Identity;
+use super::inotify::{self, Inotify};
+use super::notifier::{self, Notifier};
 
 pub(crate) use super::inotify::WatchEvent;
 
 /// The watched folders.
 pub(crate) struct Watch {
-    source: Option<Source>,
+    events: Option<Events>,
     /// Ordered by path, so that folders below another are found without a full search.
     watched: BTreeMap<PathBuf, Identity>,
     /// A problem with watching was logged; it is the same for every folder.
     told: bool,
 }
 
-/// The source of events.
-enum Source {
+/// The source of the events of several watches. It is opened when the first one needs it, and
+/// closed with the last one, which removes all its watches and queued events at once.
+#[derive(Clone)]
+pub(crate) struct WatchSource(Arc<Mutex<Opened>>);
+
+enum Opened {
     /// For the folders of handlers, which are few.
-    Few(Notifier),
+    Few(Weak<Notifier>),
     /// For the folders of pages, which can be thousands.
-    Many(Inotify),
+    Many(Weak<Inotify>),
 }
 
-/// The identity of a folder: inode numbers are soon reused, but with another birth time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
-    born: Option<SystemTime>,
+/// The events of one watch.
+enum Events {
+    Few(notifier::Subscription),
+    Many(inotify::Subscription),
 }
 
-impl Identity {
-    /// Returns the identity of a folder; `None` if it doesn't exist or can't be inspected.
-    pub(super) fn from_path(path: &Path) -> Option<Identity> {
-        let metadata = fs::metadata(path).ok()?;
-        metadata.is_dir().then(|| Identity {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            born: metadata.created().ok(),
+impl WatchSource {
+    /// Creates a source for few folders, those of handlers.
+    pub(crate) fn for_few() -> Self {
+        Self(Arc::new(Mutex::new(Opened::Few(Weak::new()))))
+    }
+
+    /// Creates a source for many folders, those of pages.
+    pub(super) fn for_many() -> Self {
+        Self(Arc::new(Mutex::new(Opened::Many(Weak::new()))))
+    }
+
+    /// Begins to pass events to `tell`, of no folder yet.
+    fn subscribe(&self, tell: impl Fn(WatchEvent) + Send + Sync + 'static) -> io::Result<Events> {
+        let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match &mut *opened {
+            Opened::Few(opened) => {
+                let notifier = match opened.upgrade() {
+                    Some(notifier) => notifier,
+                    None => Arc::new(Notifier::new()?),
+                };
+                *opened = Arc::downgrade(&notifier);
+                Events::Few(notifier.subscribe(tell))
+            }
+            Opened::Many(opened) => {
+                let inotify = match opened.upgrade() {
+                    Some(inotify) => inotify,
+                    None => Arc::new(Inotify::new()?),
+                };
+                *opened = Arc::downgrade(&inotify);
+                Events::Many(inotify.subscribe(tell))
+            }
         })
     }
 }
 
-impl Source {
-    fn add(&mut self, folder: &Path) -> io::Result<()> {
+impl fmt::Debug for WatchSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchSource").finish_non_exhaustive()
+    }
+}
+
+impl Events {
+    fn add(&self, folder: &Path, identity: Identity) -> io::Result<()> {
         match self {
-            Self::Few(notifier) => notifier.add(folder),
-            Self::Many(inotify) => inotify.add(folder),
+            Self::Few(events) => events.add(folder, identity),
+            Self::Many(events) => events.add(folder),
         }
     }
 
-    fn remove(&mut self, folder: &Path) {
+    fn remove(&self, folder: &Path) {
         match self {
-            Self::Few(notifier) => notifier.remove(folder),
-            Self::Many(inotify) => inotify.remove(folder),
+            Self::Few(events) => events.remove(folder),
+            Self::Many(events) => events.remove(folder),
         }
     }
 }
 
 impl Watch {
-    /// Creates an empty set of watches for few folders. Events on `roots`, their contents and their
+    /// Creates an empty set of watches. Events of `source` on `roots`, their contents and their
     /// parents are passed to `tell`, on a separate thread that it must not block.
-    pub(crate) fn new(roots: Vec<PathBuf>, tell: impl Fn(WatchEvent) + Send + 'static) -> Watch {
+    pub(crate) fn new(
+        source: &WatchSource,
+        roots: Vec<PathBuf>,
+        tell: impl Fn(WatchEvent) + Send + Sync + 'static,
+    ) -> Watch {
         let mut watch = Watch::blind();
-        let source = Notifier::new(about(roots, tell));
-        watch.set_source(source.map(Source::Few));
+        watch.start_anew(source, roots, tell);
         watch
     }
 
-    /// Removes all watches and starts to pass events to `tell`, as [`Watch::new`] does, for many
-    /// folders. Problems that were logged are not logged again.
+    /// Removes all watches and starts to pass events to `tell`, as [`Watch::new`] does. Problems
+    /// that were logged are not logged again.
     pub(super) fn start_anew(
         &mut self,
+        source: &WatchSource,
         roots: Vec<PathBuf>,
-        tell: impl Fn(WatchEvent) + Send + 'static,
+        tell: impl Fn(WatchEvent) + Send + Sync + 'static,
     ) {
         self.stop();
-        let source = Inotify::new(about(roots, tell));
-        self.set_source(source.map(Source::Many));
-    }
-
-    fn set_source(&mut self, source: io::Result<Source>) {
-        match source {
-            Ok(source) => self.source = Some(source),
+        match source.subscribe(about(roots, tell)) {
+            Ok(events) => self.events = Some(events),
             Err(error) => self.tell_trouble(&error),
         }
     }
 
-    /// Removes all watches. There are no further events.
+    /// Removes all watches.
     pub(super) fn stop(&mut self) {
-        // Closing it removes all its watches at once.
-        self.source = None;
+        self.events = None;
         self.watched.clear();
     }
 
     /// Creates a watch without events.
     pub(crate) fn blind() -> Watch {
         Watch {
-            source: None,
+            events: None,
             watched: BTreeMap::new(),
             told: false,
         }
@@ -133,10 +162,10 @@ impl Watch {
             return;
         }
         self.forget(folder);
-        let Some(source) = &mut self.source else {
+        let Some(events) = &self.events else {
             return;
         };
-        match source.add(folder) {
+        match events.add(folder, identity) {
             Ok(()) => {
                 self.watched.insert(folder.to_owned(), identity);
             }
@@ -194,8 +223,8 @@ impl Watch {
             .collect();
         for folder in dropped {
             self.watched.remove(&folder);
-            if let Some(source) = &mut self.source {
-                source.remove(&folder);
+            if let Some(events) = &self.events {
+                events.remove(&folder);
             }
         }
     }
@@ -234,8 +263,8 @@ impl Watch {
 /// Returns a function that passes on the events on `roots`, their contents and their parents.
 fn about(
     roots: Vec<PathBuf>,
-    tell: impl Fn(WatchEvent) + Send + 'static,
-) -> impl Fn(WatchEvent) + Send + 'static {
+    tell: impl Fn(WatchEvent) + Send + Sync + 'static,
+) -> impl Fn(WatchEvent) + Send + Sync + 'static {
     let concerns = move |path: &Path| {
         let concerned = |root: &PathBuf| path.starts_with(root) || root.starts_with(path);
         roots.iter().any(concerned)
@@ -248,6 +277,8 @@ fn about(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::settle::Hint;
     use super::*;
 
@@ -261,7 +292,8 @@ mod tests {
         std::os::unix::fs::symlink(path("1"), path("now")).expect("a link");
         let handlers = path("now/handlers");
         let (tell, told) = std::sync::mpsc::channel();
-        let mut watch = Watch::new(vec![handlers.clone()], move |event| {
+        let source = WatchSource::for_few();
+        let mut watch = Watch::new(&source, vec![handlers.clone()], move |event| {
             // Fails when the test is over.
             let _ = tell.send(event);
         });
@@ -285,7 +317,7 @@ mod tests {
             ["handlers", "handlers/src", "html"].map(|name| site.path().join(name));
         fs::create_dir_all(&below).expect("a folder");
         fs::create_dir(&beside).expect("a folder");
-        let mut watch = Watch::new(vec![root.clone()], |_| {});
+        let mut watch = Watch::new(&WatchSource::for_few(), vec![root.clone()], |_| {});
         for folder in [&root, &below, &beside, &site.path().join("missing")] {
             watch.ensure(folder);
         }
@@ -305,9 +337,10 @@ mod tests {
             fs::create_dir(path(name)).expect("a folder");
         }
         let (tell, told) = std::sync::mpsc::channel();
+        let source = WatchSource::for_many();
         let start = |watch: &mut Watch, number: usize| {
             let tell = tell.clone();
-            watch.start_anew(vec![site.path().to_owned()], move |event| {
+            watch.start_anew(&source, vec![site.path().to_owned()], move |event| {
                 // Fails when the test is over.
                 let _ = tell.send((number, event));
             });
@@ -364,22 +397,5 @@ mod tests {
         assert_eq!(left(&watch), ["/a", "/a/b-c", "/a-b", "/a.b/c", "/b"]);
         watch.forget(Path::new("/a"));
         assert_eq!(left(&watch), ["/a-b", "/a.b/c", "/b"]);
-    }
-
-    #[test]
-    fn a_folder_that_is_made_anew_is_another_one() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("handlers");
-        assert_eq!(Identity::from_path(&path), None);
-        fs::create_dir(&path).expect("a folder");
-        let first = Identity::from_path(&path);
-        assert!(first.is_some());
-        assert_eq!(Identity::from_path(&path), first);
-        fs::rename(&path, folder.path().join("old")).expect("moved");
-        fs::create_dir(&path).expect("a folder");
-        assert_ne!(Identity::from_path(&path), first);
-        let file = folder.path().join("file");
-        fs::write(&file, "").expect("a file");
-        assert_eq!(Identity::from_path(&file), None);
     }
 }

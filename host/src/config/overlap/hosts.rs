@@ -13,15 +13,17 @@ pub(super) fn each_pair(config: &Config, mut visit: impl FnMut(&Config, &dyn Fn(
         let hosts = hosts.iter().map(|(name, host)| (Some(&**name), host));
         [(None, config)].into_iter().chain(hosts)
     };
+    // A copy for each site, not for each pair, of which there are ten thousand.
+    let mut copies: Vec<(Option<&str>, Config)> =
+        sites().map(|(name, site)| (name, site.clone())).collect();
     for (name, one) in sites() {
-        for (other_name, other) in sites() {
+        for (other_name, both) in &mut copies {
             if name.is_none() && other_name.is_none() {
                 continue;
             }
-            let mut both = other.clone();
             both.site.root.clone_from(&one.site.root);
             both.handlers.clone_from(&one.handlers);
-            visit(&both, &|of_site| key(of_site, name, other_name));
+            visit(both, &|of_site| key(of_site, name, *other_name));
         }
     }
 }

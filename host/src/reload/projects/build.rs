@@ -4,7 +4,6 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
@@ -14,8 +13,8 @@ use super::last_line::LastLine;
 use super::places::{self, Places};
 use super::process::{self, Ended};
 use super::project::Project;
+use super::sharing::BuildSharing;
 use super::{cargo, failed, npm, output, toolchain};
-use crate::permits::Permits;
 use crate::reload::CancelToken;
 
 /// The ending of the file, beside an artifact, to which a compiler of C writes what it has read.
@@ -30,8 +29,8 @@ pub(crate) struct BuildOptions {
     pub(crate) places: Places,
     /// The virtual host that the projects belong to.
     pub(crate) host: Option<String>,
-    /// The builds that are running. Sites that build in one process share their limit.
-    pub(crate) running: Arc<Permits>,
+    /// What it has in common with other sites that are built in this process.
+    pub(crate) sharing: BuildSharing,
     /// Whether compilers write colours.
     pub(crate) colours: bool,
     /// Whether programs get the debugging information with which the lines of a stack are found.

@@ -148,7 +148,8 @@ impl Manager {
     /// Runs until it is stopped; then cancels all builds and waits for them.
     pub(super) fn run(mut self) {
         let to = self.sender.clone();
-        self.watch = Watch::new(vec![PathBuf::from("/")], move |event| {
+        let roots = vec![PathBuf::from("/")];
+        self.watch = Watch::new(&self.options.sharing.source, roots, move |event| {
             // Fails if the thread has ended.
             let _ = to.send(Message::WatchEvent(event));
         });
@@ -318,7 +319,7 @@ impl Manager {
             }
             let may_start = !is_cargo || !self.running.values().any(|build| build.is_cargo);
             let permit = may_start
-                .then(|| Permits::try_acquire(&self.options.running, self.max_running))
+                .then(|| Permits::try_acquire(&self.options.sharing.running, self.max_running))
                 .flatten();
             let Some(permit) = permit else {
                 if !std::mem::replace(&mut job.waits, true) {

@@ -26,16 +26,15 @@ mod places;
 mod process;
 mod project;
 mod shared;
+mod sharing;
 mod sources;
 mod toolchain;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-use anyhow::Context;
 
 pub(crate) use build::{BuildOptions, Outcome, build};
 pub(crate) use kind::ProjectKind;
@@ -44,6 +43,7 @@ pub(crate) use output::{coloured, plain};
 pub(crate) use places::Places;
 pub(crate) use project::Project;
 pub(crate) use shared::{BuildEvent, BuildStep};
+pub(crate) use sharing::BuildSharing;
 pub(crate) use toolchain::{ADD_RUST_TARGET, RUST_TARGET, install};
 
 use manager::{Manager, Message};
@@ -60,34 +60,34 @@ struct Handle {
     sender: Sender<Message>,
     shared: Arc<Shared>,
     places: Places,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<BuildThread>,
+}
+
+/// The thread that builds. A site without projects has none.
+enum BuildThread {
+    Unstarted(Box<Manager>),
+    Started(JoinHandle<()>),
+    /// It couldn't be started, which was logged.
+    Failed,
 }
 
 impl Projects {
-    /// Starts the thread that builds. It has no projects yet: see [`update`](Self::update).
-    ///
-    /// # Errors
-    ///
-    /// Fails if the thread can't be started.
-    pub(crate) fn start(options: BuildOptions) -> anyhow::Result<Self> {
+    /// Creates it without projects: see [`update`](Self::update).
+    pub(crate) fn new(options: BuildOptions) -> Self {
         let (sender, inbox) = channel();
         let shared = Arc::<Shared>::default();
         let places = options.places.clone();
         let manager = Manager::new(inbox, sender.clone(), shared.clone(), options);
-        let thread = std::thread::Builder::new()
-            .name("wasgi-projects".to_owned())
-            .spawn(move || manager.run())
-            .context("the thread that builds projects can't be started")?;
-        Ok(Self(Arc::new(Handle {
+        Self(Arc::new(Handle {
             sender,
             shared,
             places,
-            thread: Some(thread),
-        })))
+            thread: Mutex::new(BuildThread::Unstarted(Box::new(manager))),
+        }))
     }
 
-    /// Sets the projects that exist. New ones are built, and builds of those that are gone are
-    /// cancelled.
+    /// Sets the projects that exist. New ones are built, on a thread that the first one starts, and
+    /// builds of those that are gone are cancelled.
     pub(crate) fn update(&self, projects: Vec<Project>) {
         let mut state = self.0.shared.lock();
         if state.known != projects {
@@ -96,6 +96,7 @@ impl Projects {
                 .failures
                 .retain(|file, _| projects.iter().any(|project| project.file == *file));
             drop(state);
+            self.0.start();
             // Fails if the thread has panicked.
             let _ = self.0.sender.send(Message::Update(projects));
         }
@@ -126,13 +127,35 @@ impl std::fmt::Debug for Projects {
     }
 }
 
+impl Handle {
+    /// Starts the thread, unless it was started before.
+    fn start(&self) {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        *thread = match std::mem::replace(&mut *thread, BuildThread::Failed) {
+            BuildThread::Unstarted(manager) => {
+                let builder = std::thread::Builder::new().name("wasgi-projects".to_owned());
+                match builder.spawn(move || manager.run()) {
+                    Ok(started) => BuildThread::Started(started),
+                    Err(error) => {
+                        tracing::error!("projects are not built, no thread to do it: {error}");
+                        BuildThread::Failed
+                    }
+                }
+            }
+            known => known,
+        };
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         // What it would call may wait for the thread that drops this.
         let on_event = std::mem::take(&mut self.shared.lock().on_event);
         drop(on_event);
         let _ = self.sender.send(Message::Stop);
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.get_mut();
+        let thread = thread.unwrap_or_else(PoisonError::into_inner);
+        if let BuildThread::Started(thread) = std::mem::replace(thread, BuildThread::Failed) {
             // Fails if the thread has panicked: then it has stopped as well.
             let _ = thread.join();
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Program, Site, Texts, eventually};
+use super::{Program, Site, Texts, eventually, reload};
 use crate::published::Published;
 use crate::registry::{Registry, Version};
 use crate::reload::options::STOP_PATIENCE;
@@ -54,9 +54,9 @@ fn serve(loader: &Arc<Keeper>) -> (Site, Reload, Arc<Published<Registry<Program>
     let scan = list(&site.handlers(), Vec::new(), None);
     let shared = Arc::new(Published::new(scan.registry()));
     let options = ReloadOptions::default();
-    let reload = Reload::start(scan, None, loader.clone(), shared.clone(), options);
+    let reload = reload(scan, None, loader.clone(), shared.clone(), options);
     eventually("it is served", || is_served(&shared, "one."));
-    (site, reload.expect("a thread"), shared)
+    (site, reload, shared)
 }
 
 fn is_served(shared: &Published<Registry<Program>>, text: &str) -> bool {

@@ -18,7 +18,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use super::{Load, LoadRequest};
+use super::{Load, LoadRequest, Reload, ReloadOptions, ReloadThreads, Scan};
+use crate::published::Published;
+use crate::registry::Registry;
+
+/// Follows the folders of one site, on threads of its own.
+fn reload<L: Load>(
+    scan: Scan<L::Program>,
+    pages: Option<&Path>,
+    loader: Arc<L>,
+    shared: Arc<Published<Registry<L::Program>>>,
+    options: ReloadOptions,
+) -> Reload {
+    let threads = ReloadThreads::start(false).expect("threads");
+    threads.follow(scan, pages, loader, shared, options)
+}
 
 /// A loader that accepts any text as a program, except a truncated one (`…` without its end) or one
 /// that says it is broken.

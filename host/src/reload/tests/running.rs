@@ -12,11 +12,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::{Program, Site, Texts, eventually};
+use super::{Program, Site, Texts, eventually, reload};
 use crate::published::Published;
 use crate::registry::{ProblemKind, Registry};
-use crate::reload::thread::{Order, Reloader};
-use crate::reload::watch::WatchEvent;
+use crate::reload::group::Group;
+use crate::reload::thread::Reloader;
+use crate::reload::watch::{WatchEvent, WatchSource};
 use crate::reload::{PagesChange, Reload, ReloadOptions, scan_once};
 
 /// Long enough that no change is found by a periodic listing: the event must report it.
@@ -51,9 +52,9 @@ impl Running {
         }));
         let for_reload = (Arc::clone(&loader), Arc::clone(&shared));
         let html = site.path("html");
-        let reload = Reload::start(scan, Some(&html), for_reload.0, for_reload.1, options);
+        let reload = reload(scan, Some(&html), for_reload.0, for_reload.1, options);
         let running = Running {
-            reload: Some(reload.expect("started")),
+            reload: Some(reload),
             site,
             loader,
             shared,
@@ -357,7 +358,7 @@ fn a_folder_that_appears_with_its_parents() {
         safety_rescan: NEVER,
         ..ReloadOptions::default()
     };
-    let reload = Reload::start(scan, None, loader, Arc::clone(&shared), options);
+    let reload = reload(scan, None, loader, Arc::clone(&shared), options);
     site.write("srv/site/handlers/hello.wasm", "one.");
     eventually("served", || shared.current().handler("hello").is_some());
     drop(reload);
@@ -435,15 +436,21 @@ fn lost_events_are_made_up_for() {
         events: false,
         ..ReloadOptions::default()
     };
-    let (reloader, order) = Reloader::new(scan, loader, Arc::clone(&shared), options);
-    let tell = reloader.teller();
+    let group = Group::start("reload", 0, WatchSource::for_few()).expect("a thread");
+    let (ready, _is_ready) = sync_channel(1);
+    let mut tell = None;
+    let reloader = group.join(|to_self| {
+        let shared = Arc::clone(&shared);
+        let (reloader, _) = Reloader::new(scan, loader, shared, options, ready, to_self);
+        tell = Some(reloader.teller());
+        reloader
+    });
+    let tell = tell.expect("it was created");
     let text = || {
         let registry = shared.current();
         let hello = registry.handler("hello").expect("hello");
         hello.program.text.clone()
     };
-    let (ready, _is_ready) = sync_channel(1);
-    let thread = thread::spawn(move || reloader.run(Duration::ZERO, &ready));
     for wanted in ["two.", "three."] {
         site.write("handlers/hello.wasm", wanted);
         // More than the inbox holds.
@@ -452,8 +459,7 @@ fn lost_events_are_made_up_for() {
         }
         eventually(wanted, || text() == wanted);
     }
-    order(Order::Stop);
-    thread.join().expect("it stops");
+    drop(reloader);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
 use super::bench::Bench;
-use super::{Program, Site, Texts, eventually};
+use super::{Program, Site, Texts, eventually, reload};
 use crate::published::Published;
 use crate::registry::{Claim, Describe, Registry, RowState};
 use crate::reload::settle::Hint;
@@ -32,11 +32,11 @@ impl Start {
             on_started: Some(Box::new(move |how| tell.send(how).expect("somebody waits"))),
             ..ReloadOptions::default()
         };
-        let reload = Reload::start(scan, None, loader.clone(), shared.clone(), options);
+        let reload = reload(scan, None, loader.clone(), shared.clone(), options);
         Start {
             loader,
             shared,
-            reload: reload.expect("a thread"),
+            reload: reload,
             started,
         }
     }
