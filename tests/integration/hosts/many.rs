@@ -88,7 +88,13 @@ fn threads_and_events_do_not_grow_with_the_hosts() {
         let site = site_with(count);
         let server = Server::new(&site);
         settle(&server, count);
-        let found = (threads(&server), descriptors(&server));
+        let mut standing = BTreeMap::new();
+        // One that has just begun has the name of the thread that started it.
+        eventually("each thread has a name of its own", || {
+            standing = threads(&server);
+            standing.values().all(|count| *count == 1)
+        });
+        let found = (standing, descriptors(&server));
         // A changed file of one host is served, and the others serve as before.
         let changed = name(count - 1);
         let file = format!("hosts/{changed}/handlers/hello.wat");
