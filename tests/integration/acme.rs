@@ -352,6 +352,42 @@ fn a_folder_that_cannot_be_written_means_no_order() {
 }
 
 #[test]
+fn a_certificate_that_cannot_be_stored_is_served_and_stored_later() {
+    let directory = Directory::start();
+    let site = site(&directory, &[NAME]);
+    // The challenges wait until the server can be reached.
+    let server = Server::with(&site, &["--redirect-http", "127.0.0.1:0"]);
+    let plain = plain_addr(&server);
+    eventually("there is a challenge", || directory.count("challenge") > 0);
+    // The space for the certificate is taken already.
+    let certificates = site.path().join("acme/certificates");
+    let reserved = fs::metadata(certificates.join(format!(".new-{NAME}.pem")));
+    assert_eq!(reserved.expect("it is there").len(), 128 * 1024);
+    // From here on, not even root can write there.
+    let aside = site.path().join("aside");
+    fs::rename(&certificates, &aside).expect("renamed");
+    fs::write(&certificates, "a file").expect("written");
+    directory.reach(Some(plain), Some(server.addr()));
+    let root = directory.authority().file();
+    expect_served(&server, &root, NAME);
+    server
+        .error_log()
+        .expect(&["acme: a.test: obtained a certificate", "can't be stored"]);
+    fs::remove_file(&certificates).expect("removed");
+    fs::rename(&aside, &certificates).expect("renamed");
+    // It is stored at the latest when the server ends.
+    server.stop();
+    let file = certificate_file(site.path(), NAME);
+    assert_eq!(fs::metadata(file).expect("stored").mode() & 0o777, 0o600);
+    let (server, _) = with_plain_listener(&site, &directory);
+    connect(&server, &root, NAME)
+        .get("/")
+        .expect("a certificate");
+    server.stop();
+    assert_eq!(directory.count("new-order"), 1);
+}
+
+#[test]
 fn a_virtual_host_gets_a_certificate_of_its_own_while_the_server_runs() {
     let directory = Directory::start();
     let site = site(&directory, &[NAME]);

@@ -13,8 +13,10 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use ring::rand::{SecureRandom, SystemRandom};
 
 use super::record::Record;
 use super::time;
@@ -29,7 +31,8 @@ const FILE_MODE: u32 = 0o600;
 /// The maximum size of a record or an account, in bytes: a hundred names.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// The maximum size of a key with its certificates, in bytes.
+/// The maximum size of a key with its certificates, in bytes: a directory's response has at most
+/// half of that.
 const MAX_CERTIFICATE_BYTES: u64 = 128 * 1024;
 
 /// The front of files that are being written.
@@ -110,6 +113,22 @@ impl Folder {
         write(&self.certificate_file(name), pem)
     }
 
+    /// Takes the space on the disk that the largest certificate with its key needs.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the folder can't be written, or if there is not enough space.
+    pub(super) fn reserve(&self, name: &str) -> io::Result<NewFile> {
+        // A file system that compresses has no space for these bytes either.
+        let mut bytes = vec![0; MAX_CERTIFICATE_BYTES as usize];
+        let filled = SystemRandom::new().fill(&mut bytes);
+        filled.map_err(|_| io::Error::other("no random numbers"))?;
+        let mut new = NewFile::create(&self.certificate_file(name))?;
+        new.file.write_all(&bytes)?;
+        new.file.sync_all()?;
+        Ok(new)
+    }
+
     fn record_file(&self, name: &str) -> PathBuf {
         self.path.join("certificates").join(format!("{name}.json"))
     }
@@ -152,18 +171,26 @@ impl Folder {
         write(file, answer)
     }
 
-    /// Removes all answers to challenges, and files that were not written completely.
+    /// Removes all answers to challenges.
+    pub(super) fn remove_answers(&self) {
+        // One that remains answers a challenge that is over.
+        self.remove_files("challenges", |_| true);
+    }
+
+    /// Removes all answers to challenges, and files that were not written completely. Only before
+    /// the first order: the file for its certificate is one of these.
     pub(super) fn remove_leftovers(&self) {
-        for name in ["accounts", "certificates", "challenges"] {
-            let Ok(entries) = fs::read_dir(self.path.join(name)) else {
-                continue;
-            };
-            for entry in entries.flatten() {
-                let is_partial = entry.file_name().to_string_lossy().starts_with(PARTIAL);
-                if is_partial || name == "challenges" {
-                    // One that remains answers a challenge that is over.
-                    let _ = fs::remove_file(entry.path());
-                }
+        self.remove_answers();
+        for name in ["accounts", "certificates"] {
+            self.remove_files(name, |name| name.starts_with(PARTIAL));
+        }
+    }
+
+    fn remove_files(&self, folder: &str, is_removed: impl Fn(&str) -> bool) {
+        let entries = fs::read_dir(self.path.join(folder));
+        for entry in entries.into_iter().flatten().flatten() {
+            if is_removed(&entry.file_name().to_string_lossy()) {
+                let _ = fs::remove_file(entry.path());
             }
         }
     }
@@ -185,13 +212,23 @@ impl Folder {
     }
 }
 
-/// Replaces a file. Only its owner can read it.
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let partial = folder.join(format!("{PARTIAL}{}", name.display()));
-    let written = (|| {
+/// A file that has another name until it is complete, and that only its owner can read. Dropping it
+/// removes it.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    file: File,
+    folder: PathBuf,
+    partial: PathBuf,
+    path: PathBuf,
+}
+
+impl NewFile {
+    /// Creates the file that will be at `path`.
+    fn create(path: &Path) -> io::Result<Self> {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let partial = folder.join(format!("{PARTIAL}{}", name.display()));
         // A new file has these rights from its beginning, and is no link to another place.
         match fs::remove_file(&partial) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -199,16 +236,35 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
         }
         let mut options = OpenOptions::new();
         let options = options.write(true).create_new(true).mode(FILE_MODE);
-        let mut file = options.open(&partial)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)?;
-        File::open(folder)?.sync_all()
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&partial);
+        Ok(Self {
+            file: options.open(&partial)?,
+            folder: folder.to_owned(),
+            partial,
+            path: path.to_owned(),
+        })
     }
-    written
+
+    /// Replaces the file at the path by one with this content, for which the space is used that the
+    /// file has already.
+    pub(super) fn store(self, content: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(content, 0)?;
+        self.file.set_len(content.len() as u64)?;
+        self.file.sync_all()?;
+        fs::rename(&self.partial, &self.path)?;
+        File::open(&self.folder)?.sync_all()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // After it was stored, there is none.
+        let _ = fs::remove_file(&self.partial);
+    }
+}
+
+/// Replaces a file. Only its owner can read it.
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    NewFile::create(path)?.store(content)
 }
 
 #[cfg(test)]
@@ -270,6 +326,28 @@ mod tests {
         assert_eq!(fs::read(&other).expect("it is there"), b"kept");
         assert!(!certificate.is_symlink() && !partial.is_symlink());
         assert_eq!(mode(&certificate), 0o600);
+    }
+
+    #[test]
+    fn space_for_a_certificate_is_taken_before_it_is_there() {
+        let outer = tempfile::tempdir().expect("a folder");
+        let folder = Folder::new(outer.path());
+        folder.reserve("a.test").expect_err("there is no folder");
+        folder.create().expect("created");
+        let partial = outer.path().join("certificates/.new-a.test.pem");
+        let space = folder.reserve("a.test").expect("there is space");
+        let metadata = partial.metadata().expect("it is there");
+        assert_eq!(metadata.len(), MAX_CERTIFICATE_BYTES);
+        // Answers are removed before the certificate arrives.
+        folder.remove_answers();
+        assert!(partial.exists());
+        drop(space);
+        assert!(!partial.exists() && folder.certificate("a.test").is_none());
+        let space = folder.reserve("a.test").expect("there is space");
+        space.store(b"pem").expect("stored");
+        assert_eq!(folder.certificate("a.test"), Some(b"pem".to_vec()));
+        assert_eq!(mode(&folder.certificate_file("a.test")), 0o600);
+        assert!(!partial.exists());
     }
 
     #[test]

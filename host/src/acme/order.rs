@@ -1,4 +1,5 @@
-//! One order of a certificate at a directory (RFC 8555 section 7.4): from the account to the file.
+//! One order of a certificate at a directory (RFC 8555 section 7.4): from the account to the
+//! certificate.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -61,16 +62,24 @@ impl Challenge {
     }
 }
 
+/// A certificate that was issued.
+pub(super) struct Issued {
+    /// Its key, and the certificate with the intermediate ones, in PEM.
+    pub(super) pem: Vec<u8>,
+    pub(super) validity: Validity,
+}
+
 /// Removes the answers to challenges when it is dropped, however the order has ended.
 struct Answers<'f>(&'f Folder);
 
 impl Drop for Answers<'_> {
     fn drop(&mut self) {
-        self.0.remove_leftovers();
+        self.0.remove_answers();
     }
 }
 
-/// Orders a certificate, and stores it. `client` must be for the directory's host.
+/// Orders a certificate. `client` must be for the directory's host, and `folder` is for the account
+/// and for answers to challenges.
 ///
 /// # Errors
 ///
@@ -80,7 +89,7 @@ pub(super) async fn order(
     request: &Request<'_>,
     folder: &Folder,
     client: &Client,
-) -> anyhow::Result<Validity> {
+) -> anyhow::Result<Issued> {
     let account = account(request, folder, client).await?;
     let identifiers: Vec<_> = request.names.iter().cloned().map(Identifier::Dns).collect();
     let mut order = match account.new_order(&NewOrder::new(&identifiers)).await {
@@ -118,11 +127,10 @@ pub(super) async fn order(
         validity.end > now(),
         "the certificate has expired already: is this machine's clock right?"
     );
-    let name = request.names.first().context("an order has a name")?;
-    folder
-        .set_certificate(name, pem.as_bytes())
-        .with_context(|| folder.certificate_file(name).display().to_string())?;
-    Ok(validity)
+    Ok(Issued {
+        pem: pem.into_bytes(),
+        validity,
+    })
 }
 
 /// Loads the account at the directory, or creates it.

@@ -30,6 +30,9 @@ pub(super) const MAX_WANTED_PAUSE: Duration = Duration::from_secs(7 * DAY_SECOND
 /// The maximum length of a reason that is kept, in bytes.
 const MAX_REASON_BYTES: usize = 500;
 
+/// The reason that is kept while there is no other one.
+const INTERRUPTED: &str = "the attempt was interrupted, or its result could not be stored";
+
 /// What is known of the attempts to obtain one certificate. Times are in seconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
@@ -81,7 +84,7 @@ impl Record {
         self.attempts.push(now);
         self.failures = self.failures.saturating_add(1);
         self.not_before = now + pause(self.failures, jitter);
-        "the attempt was interrupted".clone_into(&mut self.reason);
+        INTERRUPTED.clone_into(&mut self.reason);
     }
 
     /// Records why the attempt has failed, and how long the directory wants no other one.

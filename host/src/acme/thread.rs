@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -14,11 +15,12 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::folder::{Folder, Turn};
+use super::folder::{Folder, NewFile, Turn};
 use super::options::{AcmeOptions, ChallengeChoice};
-use super::order::{self, Challenge, Request};
+use super::order::{self, Challenge, Issued, Request};
 use super::record::Record;
 use super::time::{now, shown};
+use super::unstored::Unstored;
 use crate::metrics::Counter;
 use crate::outbound::{Authorities, own};
 use crate::printable;
@@ -85,17 +87,22 @@ struct Worker {
     folder: Folder,
     shared: Arc<Shared>,
     turn: Option<Turn>,
+    unstored: Unstored,
     /// What was last said about the folder.
     complaint: Option<String>,
 }
 
 impl Acme {
-    /// Starts the thread.
+    /// Starts the thread, which calls `serve` with the file of a certificate, and the certificate
+    /// and its key in PEM, as long as they can't be stored.
     ///
     /// # Errors
     ///
     /// Fails if the system can't create a thread.
-    pub(crate) fn start(setup: AcmeSetup) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        setup: AcmeSetup,
+        serve: impl Fn(&Path, &[u8]) -> anyhow::Result<()> + Send + 'static,
+    ) -> anyhow::Result<Self> {
         let AcmeSetup {
             options,
             has_plain_listener,
@@ -112,6 +119,7 @@ impl Acme {
         let mut worker = Worker {
             challenges: challenges(options.challenge, has_plain_listener),
             folder: Folder::new(options.folder()),
+            unstored: Unstored::new(Box::new(serve)),
             options,
             shared: shared.clone(),
             turn: None,
@@ -170,6 +178,8 @@ impl Shared {
 impl Worker {
     fn run(&mut self) {
         loop {
+            // Also before the end: what is in memory is lost then.
+            self.unstored.store(&self.folder);
             let (certificates, is_stopping) = {
                 let state = self.shared.lock();
                 (state.certificates.clone(), state.is_stopping)
@@ -184,7 +194,7 @@ impl Worker {
             for names in &certificates {
                 self.check(names);
                 if self.shared.lock().is_stopping {
-                    return;
+                    break;
                 }
             }
             self.shared.wait(CHECK_PAUSE);
@@ -227,7 +237,7 @@ impl Worker {
         };
         let start = now();
         let current = self.current(names);
-        let mut record = self.folder.record(name);
+        let mut record = self.unstored.record(&self.folder, name);
         let is_of_directory =
             record.issued_by.is_empty() || record.issued_by == self.options.directory;
         if let Some((_, renewal)) = &current
@@ -241,11 +251,17 @@ impl Worker {
         }
         let challenge = self.choose(&record);
         record.begin(&self.options.directory, names, start, random());
-        // Without the record, a server that is restarted would ask each time.
-        if let Err(error) = self.folder.set_record(name, &record) {
-            self.complain(&error.to_string());
-            return;
-        }
+        // Without the space, a certificate would be issued and lost, which counts for the
+        // authority. Without the record, a server that is restarted would ask each time.
+        let space = self.folder.reserve(name);
+        let recorded = space.and_then(|space| {
+            self.folder.set_record(name, &record)?;
+            Ok(space)
+        });
+        let space = match recorded {
+            Ok(space) => space,
+            Err(error) => return self.complain(&error.to_string()),
+        };
         self.complaint = None;
         tracing::info!(
             "acme: {name}: asking {} for a certificate, by {}",
@@ -254,13 +270,10 @@ impl Worker {
         );
         match self.attempt(names, challenge) {
             Attempt::Stopped => record.stopped(),
-            Attempt::Succeeded(validity) => {
+            Attempt::Succeeded(issued) => {
                 record.succeeded();
                 Counter::ObtainedCertificates.increment();
-                tracing::info!(
-                    "acme: {name}: obtained a certificate, valid until {}",
-                    shown(validity.end)
-                );
+                self.keep(name, issued, space);
             }
             Attempt::Failed { why, pause } => {
                 record.failed(&why, pause, now());
@@ -268,8 +281,25 @@ impl Worker {
                 self.tell_failure(name, challenge, &record, current.map(|it| it.0));
             }
         }
-        if let Err(error) = self.folder.set_record(name, &record) {
-            self.complain(&error.to_string());
+        self.unstored.set_record(&self.folder, name, record);
+    }
+
+    /// Stores a certificate that was issued. One that can't be stored is served from memory.
+    fn keep(&mut self, name: &str, issued: Issued, space: NewFile) {
+        let until = shown(issued.validity.end);
+        match space.store(&issued.pem) {
+            Ok(()) => tracing::info!("acme: {name}: obtained a certificate, valid until {until}"),
+            Err(error) => {
+                tracing::error!(
+                    "acme: {name}: obtained a certificate, valid until {until}, which can't be \
+                     stored: acme.folder: {}: {error}; this process serves it from memory, and it \
+                     is lost if the server ends before it is stored, which is tried each {} s: \
+                     give the server's user the right to write there, and free space on the disk",
+                    self.folder.path().display(),
+                    CHECK_PAUSE.as_secs()
+                );
+                self.unstored.add(&self.folder, name, issued.pem);
+            }
         }
     }
 
@@ -301,7 +331,7 @@ impl Worker {
     /// Returns when the current certificate is valid, and when it is renewed. `None` if there is
     /// none, or if it is not for all of the names.
     fn current(&self, names: &[String]) -> Option<(Validity, u64)> {
-        let pem = self.folder.certificate(names.first()?)?;
+        let pem = self.unstored.certificate(&self.folder, names.first()?)?;
         let validity = check_obtained(&pem, names).ok()?;
         Some((validity, renewal(validity, &pem)))
     }
@@ -348,7 +378,7 @@ impl Worker {
             Some(Err(_)) => Err(anyhow!("the directory took too long")),
         };
         match result {
-            Ok(validity) => Attempt::Succeeded(validity),
+            Ok(issued) => Attempt::Succeeded(issued),
             Err(error) => Attempt::Failed {
                 why: format!("{error:#}"),
                 pause: client.wanted_pause(),
@@ -373,7 +403,7 @@ impl Worker {
 
 /// The result of an attempt.
 enum Attempt {
-    Succeeded(Validity),
+    Succeeded(Issued),
     Failed {
         why: String,
         /// How long the directory wants no other attempt.

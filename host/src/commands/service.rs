@@ -1,6 +1,7 @@
 //! A serving process: the server itself, and the threads that keep it up to date.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -235,7 +236,9 @@ impl Service {
         let has_acme = config.obtains_certificates() && dev.is_none();
         if has_acme {
             // The listeners answer its challenges from here on.
-            controls.acme = Some(Arc::new(Acme::start(config.acme_setup())?));
+            let view = server.view();
+            let serve = move |file: &Path, pem: &[u8]| view.set_obtained_certificate(file, pem);
+            controls.acme = Some(Arc::new(Acme::start(config.acme_setup(), serve)?));
         }
         let mut routes = route_table(root, &registry.current());
         routes.append(hosts.routes());

@@ -46,6 +46,7 @@ mod transport;
 mod wall_clock;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -101,6 +102,19 @@ impl ServerView {
                 "hosts.{}: the server was started without a certificate: restart it to serve https",
                 first.names.first().map_or("", |name| name)
             ),
+        }
+    }
+
+    /// Serves a certificate that the server has obtained and can't store, given with its key in
+    /// PEM, until `file` has another one. Without TLS, this has no effect.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is not in PEM format, or if the key doesn't match.
+    pub(crate) fn set_obtained_certificate(&self, file: &Path, pem: &[u8]) -> anyhow::Result<()> {
+        match &self.0.tls {
+            Some(tls) => tls.set_obtained(file, pem),
+            None => Ok(()),
         }
     }
 

@@ -246,6 +246,23 @@ impl Certificates {
         self.choose(&loaded);
     }
 
+    /// Serves a certificate that the server has obtained and can't store, given with its key in
+    /// PEM, until `file` has another one.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is not in PEM format, or if the key doesn't match.
+    pub(super) fn set_obtained(&self, file: &Path, pem: &[u8]) -> anyhow::Result<()> {
+        let key = Arc::new(certified_key(pem, pem, file, file)?);
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let obtained = loaded.iter_mut().filter(|one| one.files.is_obtained);
+        for one in obtained.filter(|one| one.files.cert == file) {
+            one.key = Some(key.clone());
+        }
+        self.choose(&loaded);
+        Ok(())
+    }
+
     /// Returns the states of all files.
     pub(super) fn stamps(&self) -> Stamps {
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);

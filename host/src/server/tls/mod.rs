@@ -18,7 +18,7 @@ mod validity;
 mod watch;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -181,6 +181,16 @@ impl Tls {
     /// Fails if one of them can't be loaded. Then nothing has changed.
     pub(super) fn set_hosts(&self, hosts: &[HostCertificate]) -> anyhow::Result<()> {
         self.certificates.set(self.default.as_ref(), hosts)
+    }
+
+    /// Serves a certificate that the server has obtained and can't store, given with its key in
+    /// PEM, until `file` has another one.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is not in PEM format, or if the key doesn't match.
+    pub(super) fn set_obtained(&self, file: &Path, pem: &[u8]) -> anyhow::Result<()> {
+        self.certificates.set_obtained(file, pem)
     }
 
     /// Describes all certificates.

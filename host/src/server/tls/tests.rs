@@ -374,6 +374,53 @@ fn replace(path: &Path, text: &[u8]) {
 }
 
 #[test]
+fn an_obtained_certificate_is_served_from_memory_until_it_is_stored() {
+    let folder = folder();
+    let file = folder.path().join("a.test.pem");
+    let made = |name: &str| {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+        format!("{}{}", made.signing_key.serialize_pem(), made.cert.pem())
+    };
+    let files = Files {
+        cert: file.clone(),
+        key: file.clone(),
+        is_obtained: true,
+    };
+    let certificates = Arc::new(Certificates::default());
+    let stamps = certificates.stamps();
+    certificates
+        .set(Some(&files), &[])
+        .expect("it may be missing");
+    assert!(certificates.find(None).is_none());
+    let pem = made(NAME);
+    let other = folder.path().join("b.test.pem");
+    certificates
+        .set_obtained(&other, pem.as_bytes())
+        .expect("it is good");
+    assert!(certificates.find(None).is_none(), "it is for another file");
+    certificates
+        .set_obtained(&file, b"pem")
+        .expect_err("it is none");
+    certificates
+        .set_obtained(&file, pem.as_bytes())
+        .expect("it is good");
+    let served = current(&certificates);
+    let mut poll = Poll::new(stamps, Follow(certificates.clone()));
+    let mut look_until_settled = || {
+        poll.look(false);
+        poll.look(false);
+    };
+    look_until_settled();
+    assert_eq!(current(&certificates), served, "there is no file yet");
+    fs::write(&file, &pem).expect("written");
+    look_until_settled();
+    assert_eq!(current(&certificates), served);
+    fs::write(&file, made("other.test")).expect("written");
+    look_until_settled();
+    assert_ne!(current(&certificates), served);
+}
+
+#[test]
 fn a_new_certificate_is_taken_and_a_broken_one_is_not() {
     let (one, other) = (folder(), folder());
     let files = make_certificate(one.path());
