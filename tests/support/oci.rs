@@ -1,7 +1,7 @@
 //! Registries of OCI artifacts: Debian's `docker-registry`, and one whose answers a test decides.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -12,10 +12,10 @@ use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::PATIENCE;
 use super::client::Client;
 use super::command::wasgi;
 use super::process::{Ended, Process};
+use super::{LOOK, PATIENCE};
 
 /// The media types of what is served.
 pub(crate) const HANDLER: &str = "application/wasm";
@@ -241,6 +241,30 @@ impl StandIn {
     pub(crate) fn for_artifact(artifact: &Artifact) -> Self {
         let artifact = artifact.clone();
         Self::start(move |asked, stream| serve_artifact(&artifact, asked, stream))
+    }
+
+    /// Answers with an artifact whose blobs don't arrive: a byte at a time, or only the head.
+    pub(crate) fn slow(artifact: &Artifact, sends_bytes: bool) -> Self {
+        let artifact = artifact.clone();
+        Self::start(move |asked, stream| {
+            let is_it = |blob: &&Vec<u8>| asked.target.ends_with(&digest_of(blob));
+            let Some(blob) = artifact.blobs.iter().find(is_it) else {
+                return serve_artifact(&artifact, asked, stream);
+            };
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", blob.len());
+            // Fails if the client has had enough.
+            let _ = stream.write_all(head.as_bytes());
+            match sends_bytes {
+                true => {
+                    while stream.write_all(b".").is_ok() {
+                        thread::sleep(LOOK);
+                    }
+                }
+                false => {
+                    let _ = stream.read(&mut [0; 1]);
+                }
+            }
+        })
     }
 
     /// Returns its address.

@@ -116,11 +116,16 @@ impl Live {
             );
             return;
         }
+        // A newer version of the file ends the downloads for this one, which would delay it.
+        let stamps = self.sources.stamps();
+        let is_superseded = AtomicBool::new(false);
         let result = self.read().and_then(|resolved| {
             // Overlaps that are allowed were logged at startup.
             resolved.check_layout(&self.sources)?;
-            let is_over = || self.is_stopping.load(Ordering::Relaxed);
-            let pulled = resolved.config.pull_handlers(&is_over)?;
+            let pulled = resolved.config.pull_handlers(&|| {
+                is_superseded.fetch_or(self.sources.stamps() != stamps, Ordering::Relaxed);
+                is_superseded.load(Ordering::Relaxed) || self.is_stopping.load(Ordering::Relaxed)
+            })?;
             let changes = self.take(&resolved.config, resolved.bundle)?;
             self.previously_pulled = std::mem::replace(&mut self.pulled, pulled);
             Ok(changes)
@@ -130,6 +135,10 @@ impl Live {
                 self.was_there |= file.is_file();
                 changes.log(&shown);
             }
+            Err(_) if self.is_stopping.load(Ordering::Relaxed) => {}
+            Err(_) if is_superseded.load(Ordering::Relaxed) => tracing::info!(
+                "{shown}: has changed during a download, which is no longer wanted: reading it again"
+            ),
             Err(error) if self.bundle.is_some() => {
                 tracing::error!("{error:#} (the last version is still served)");
             }

@@ -157,8 +157,9 @@ impl Store {
             if is_locked && version_folders::is_at(&file, &path) {
                 return Ok(Turn { path, _lock: file });
             }
+            ensure!(!(until.is_over)(), "no longer wanted");
             ensure!(
-                Instant::now() < until.deadline && !(until.is_over)(),
+                Instant::now() < until.deadline,
                 "another process downloads it, and takes too long"
             );
             thread::sleep(LOOK);

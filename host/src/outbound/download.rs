@@ -63,7 +63,7 @@ impl Client {
         is_allowed: IsAllowed<'_>,
         until: Until<'c>,
     ) -> Result<Download<'c>, NoReply> {
-        let opened = self.0.block_on(async {
+        let opened = self.block_on(async {
             let opened = open(peer, request, is_allowed, STALL_TIME);
             until.wait(opened).await
         })?;
@@ -131,6 +131,8 @@ fn drive(connection: &mut Option<Pin<Box<HttpConnection>>>, context: &mut std::t
 impl Until<'_> {
     /// Waits for one step of a download.
     async fn wait<T>(self, step: impl Future<Output = Result<T, NoReply>>) -> Result<T, NoReply> {
+        // Also if no step has to wait: a peer may send some bytes each millisecond.
+        self.check(self.deadline)?;
         let end = self.deadline.min(Instant::now() + STALL_TIME);
         let mut step = std::pin::pin!(step);
         let mut look: Pin<Box<Sleep>> = Box::pin(sleep(LOOK));
@@ -139,17 +141,25 @@ impl Until<'_> {
                 return Poll::Ready(done);
             }
             while look.as_mut().poll(context).is_ready() {
-                if Instant::now() >= end {
-                    return Poll::Ready(Err(NoReply::Timeout));
-                }
-                if (self.is_over)() {
-                    return Poll::Ready(Err(NoReply::Failed("no longer wanted".into())));
+                if let Err(over) = self.check(end) {
+                    return Poll::Ready(Err(over));
                 }
                 look.set(sleep(LOOK));
             }
             Poll::Pending
         })
         .await
+    }
+
+    /// Fails if the time is over, or if the result is not wanted any more.
+    fn check(self, end: Instant) -> Result<(), NoReply> {
+        if Instant::now() >= end {
+            return Err(NoReply::Timeout);
+        }
+        match (self.is_over)() {
+            true => Err(NoReply::Failed("no longer wanted".into())),
+            false => Ok(()),
+        }
     }
 }
 
@@ -179,7 +189,7 @@ impl Download<'_> {
                 }
             }
         };
-        self.client.0.block_on(self.until.wait(next))
+        self.client.block_on(self.until.wait(next))
     }
 
     /// Returns the whole body.

@@ -37,7 +37,10 @@ pub(super) type HttpConnection = Connection<TokioIo<Stream>, Full<Bytes>>;
 pub(crate) type IsAllowed<'a> = &'a (dyn Fn(IpAddr) -> Result<(), String> + Sync);
 
 /// A client that blocks its thread.
-pub(crate) struct Client(pub(super) Runtime);
+pub(crate) struct Client {
+    /// `None` only while it is dropped.
+    runtime: Option<Runtime>,
+}
 
 /// The host of a request.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +75,21 @@ impl Client {
     ///
     /// Fails if the system has no resources for it.
     pub(crate) fn new(thread: &str) -> io::Result<Self> {
-        runtime(thread).map(Self)
+        let runtime = runtime(thread)?;
+        Ok(Self {
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Works until `work` is done.
+    pub(super) fn block_on<T>(
+        &self,
+        work: impl Future<Output = Result<T, NoReply>>,
+    ) -> Result<T, NoReply> {
+        match &self.runtime {
+            Some(runtime) => runtime.block_on(work),
+            None => Err(NoReply::Failed("the client has ended".into())),
+        }
     }
 
     /// Sends a request as [`send`] does.
@@ -86,7 +103,16 @@ impl Client {
         request: Request<Bytes>,
         time: Duration,
     ) -> Result<Reply, NoReply> {
-        self.0.block_on(send(peer, request, time))
+        self.block_on(send(peer, request, time))
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // A look-up of a name that hangs is not waited for.
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -90,6 +90,34 @@ fn a_handler_from_a_registry_is_served_and_swapped_when_its_digest_changes() {
 }
 
 #[test]
+fn a_newer_configuration_and_the_end_of_the_server_do_not_wait_for_a_download() {
+    for sends_bytes in [true, false] {
+        // At a byte each few milliseconds, it takes hours.
+        let slow = Artifact::handler(&[0; 4 << 20]);
+        let registry = StandIn::slow(&slow, sends_bytes);
+        let site = Site::new().with_page_handler("page", "a page");
+        configure(&site, "");
+        let server = Server::new(&site);
+        let log = server.error_log();
+        let wanted = shop(&slow.reference(registry.addr(), "shop"));
+        let download = |count: usize| {
+            configure(&site, &wanted);
+            eventually("the handler is being downloaded", || {
+                registry.asked().len() == 2 * count
+            });
+        };
+        download(1);
+        configure(&site, "[handlers.page]\ncpu-time = \"200ms\"\n");
+        log.expect(&["INFO", "wasgi.toml: has changed during a download"]);
+        log.expect(&["wasgi.toml: applied: handlers.page"]);
+        assert_eq!(server.get("/page").body, b"a page");
+        download(2);
+        let ended = server.stop();
+        assert_eq!(ended.stderr_with(&["ERROR"]), 0, "{}", ended.everything());
+    }
+}
+
+#[test]
 fn a_start_without_a_handler_of_its_registry_is_one_line() {
     let artifact = page("a page");
     let registry = StandIn::start(|_, _| {});
