@@ -4,6 +4,8 @@
 
 use std::process::Command;
 
+use rustix::process::{Signal, kill_process};
+
 use crate::dev::program;
 use crate::projects::{has, has_c};
 use crate::support::command::{code_cache, wasgi};
@@ -32,7 +34,8 @@ fn on_a_terminal(arguments: &[&str], no_color: &str) -> Command {
             "--quiet",
             "--flush",
             "--command",
-            &quoted.join(" "),
+            // It takes the place of the shell: it is the child of `script`.
+            &format!("exec {}", quoted.join(" ")),
             "/dev/null",
         ])
         .envs(
@@ -43,6 +46,19 @@ fn on_a_terminal(arguments: &[&str], no_color: &str) -> Command {
         .env("TERM", "xterm")
         .env("NO_COLOR", no_color);
     command
+}
+
+/// A server on a terminal. Dropping it ends the server: that of its terminal does so only if the
+/// tests run without `nohup`, whose programs ignore SIGHUP.
+struct OnTerminal(Process);
+
+impl Drop for OnTerminal {
+    fn drop(&mut self) {
+        for server in self.0.children() {
+            // Fails if it has ended.
+            let _ = kill_process(server, Signal::KILL);
+        }
+    }
 }
 
 fn has_script() -> bool {
@@ -145,8 +161,8 @@ fn servers_have_a_start_screen_on_a_terminal_and_no_colours_with_no_color() {
             folder,
         ];
         for (no_color, expected) in [("", true), ("1", false)] {
-            let process = Process::start(&mut on_a_terminal(&flags, no_color));
-            let output = process.stdout.as_ref().expect("it is running");
+            let process = OnTerminal(Process::start(&mut on_a_terminal(&flags, no_color)));
+            let output = process.0.stdout.as_ref().expect("it is running");
             output.expect(&["all handlers are loaded"]);
             let said = output.lines().join("\n");
             for text in [
