@@ -26,11 +26,41 @@ fn site(directory: &Directory, names: &[&str]) -> Site {
     site
 }
 
+/// Starts a directory. Returns it with a site whose certificate for [`NAME`] is from it.
+fn directory_and_site() -> (Directory, Site) {
+    let directory = Directory::start();
+    let site = site(&directory, &[NAME]);
+    (directory, site)
+}
+
+/// Starts a directory and a server with a listener without TLS, which has its certificate.
+#[track_caller]
+fn served() -> (Directory, Site, Server) {
+    let (directory, site) = directory_and_site();
+    let (server, _) = with_plain_listener(&site, &directory);
+    expect_served(&server, &directory.authority().file(), NAME);
+    (directory, site, server)
+}
+
+/// Adds settings to a site's configuration.
+fn add_settings(site: &Site, settings: &str) {
+    let file = site.path().join("wasgi.toml");
+    let config = fs::read_to_string(&file).expect("it is there");
+    fs::write(&file, config + settings).expect("written");
+}
+
 /// Starts a server with a listener without TLS. Returns it with the address of that listener.
 fn with_plain_listener(site: &Site, directory: &Directory) -> (Server, SocketAddr) {
+    let (server, addr) = unreached(site);
+    directory.reach(Some(addr), Some(server.addr()));
+    (server, addr)
+}
+
+/// Starts a server with a listener without TLS, whose challenges wait until the directory is told
+/// where it is. Returns it with the address of that listener.
+fn unreached(site: &Site) -> (Server, SocketAddr) {
     let server = Server::with(site, &["--redirect-http", "127.0.0.1:0"]);
     let addr = plain_addr(&server);
-    directory.reach(Some(addr), Some(server.addr()));
     (server, addr)
 }
 
@@ -94,8 +124,7 @@ fn a_certificate_is_obtained_by_http_and_used() {
 
 #[test]
 fn a_certificate_is_obtained_by_tls_alone() {
-    let directory = Directory::start();
-    let site = site(&directory, &[NAME]);
+    let (directory, site) = directory_and_site();
     let server = Server::new(&site);
     directory.reach(None, Some(server.addr()));
     expect_served(&server, &directory.authority().file(), NAME);
@@ -109,11 +138,8 @@ fn a_certificate_is_obtained_by_tls_alone() {
 
 #[test]
 fn handshakes_fail_clearly_until_there_is_a_certificate() {
-    let directory = Directory::start();
-    let site = site(&directory, &[NAME]);
-    // The challenges wait until the server can be reached.
-    let server = Server::with(&site, &["--redirect-http", "127.0.0.1:0"]);
-    let plain = plain_addr(&server);
+    let (directory, site) = directory_and_site();
+    let (server, plain) = unreached(&site);
     let root = directory.authority().file();
     connect(&server, &root, NAME)
         .get("/")
@@ -137,11 +163,8 @@ fn handshakes_fail_clearly_until_there_is_a_certificate() {
 
 #[test]
 fn a_restart_asks_for_nothing() {
-    let directory = Directory::start();
-    let site = site(&directory, &[NAME]);
-    let (server, _) = with_plain_listener(&site, &directory);
+    let (directory, site, server) = served();
     let root = directory.authority().file();
-    expect_served(&server, &root, NAME);
     server.stop();
     let counts = || ["directory", "new-account", "new-order"].map(|it| directory.count(it));
     assert_eq!(counts(), [1, 1, 1]);
@@ -157,8 +180,7 @@ fn a_restart_asks_for_nothing() {
 
 #[test]
 fn a_certificate_that_is_nearly_over_is_renewed_without_a_failed_handshake() {
-    let directory = Directory::start();
-    let site = site(&directory, &[NAME]);
+    let (directory, site) = directory_and_site();
     let file = certificate_file(site.path(), NAME);
     let authority = directory.authority();
     authority.write(&file, &[NAME.to_owned()], Lifetime::NearlyOver);
@@ -187,9 +209,8 @@ fn a_certificate_that_is_nearly_over_is_renewed_without_a_failed_handshake() {
 
 #[test]
 fn a_refused_renewal_keeps_the_certificate_and_waits() {
-    let directory = Directory::start();
+    let (directory, site) = directory_and_site();
     directory.set_fault(Fault::RateLimit);
-    let site = site(&directory, &[NAME]);
     let file = certificate_file(site.path(), NAME);
     let authority = directory.authority();
     authority.write(&file, &[NAME.to_owned()], Lifetime::NearlyOver);
@@ -220,9 +241,8 @@ fn a_refused_renewal_keeps_the_certificate_and_waits() {
 
 #[test]
 fn a_rejected_nonce_is_replaced() {
-    let directory = Directory::start();
+    let (directory, site) = directory_and_site();
     directory.reject_nonces(2);
-    let site = site(&directory, &[NAME]);
     let (server, _) = with_plain_listener(&site, &directory);
     expect_served(&server, &directory.authority().file(), NAME);
     assert_eq!(directory.count("bad-nonce"), 2);
@@ -243,9 +263,8 @@ fn a_directory_that_misbehaves_harms_nothing() {
         (Fault::OtherCertificate, "the certificate is not for a.test"),
         (Fault::Expired, "has expired already"),
     ] {
-        let directory = Directory::start();
+        let (directory, site) = directory_and_site();
         directory.set_fault(fault);
-        let site = site(&directory, &[NAME]);
         let (server, plain) = with_plain_listener(&site, &directory);
         let line = server.error_log().expect(&["acme: a.test: no certificate"]);
         assert!(line.contains(said), "{fault:?}: {line}");
@@ -261,9 +280,8 @@ fn a_directory_that_misbehaves_harms_nothing() {
 
 #[test]
 fn a_directory_that_is_silent_does_not_delay_the_end_of_the_server() {
-    let directory = Directory::start();
+    let (directory, site) = directory_and_site();
     directory.set_fault(Fault::Silent);
-    let site = site(&directory, &[NAME]);
     let (server, plain) = with_plain_listener(&site, &directory);
     eventually("it is asked", || directory.count("directory") > 0);
     assert_eq!(plain_get(plain, "/").0, 503);
@@ -272,9 +290,8 @@ fn a_directory_that_is_silent_does_not_delay_the_end_of_the_server() {
 
 #[test]
 fn another_challenge_is_tried_only_after_a_pause() {
-    let directory = Directory::start();
+    let (directory, site) = directory_and_site();
     directory.offer(&["tls-alpn-01"]);
-    let site = site(&directory, &[NAME]);
     let (server, _) = with_plain_listener(&site, &directory);
     server.error_log().expect(&["no challenge http-01"]);
     server.stop();
@@ -292,11 +309,8 @@ fn another_challenge_is_tried_only_after_a_pause() {
 
 #[test]
 fn an_account_that_is_unknown_to_the_directory_is_replaced() {
-    let directory = Directory::start();
-    let site = site(&directory, &[NAME]);
-    let (server, _) = with_plain_listener(&site, &directory);
+    let (directory, site, server) = served();
     let root = directory.authority().file();
-    expect_served(&server, &root, NAME);
     server.stop();
     directory.forget_accounts();
     let certificates = site.path().join("acme/certificates");
@@ -314,8 +328,7 @@ fn an_account_that_is_unknown_to_the_directory_is_replaced() {
 
 #[test]
 fn several_processes_ask_once_and_all_of_them_serve_it() {
-    let directory = Directory::start();
-    let site = site(&directory, &[NAME]);
+    let (directory, site) = directory_and_site();
     let server = Server::with(
         &site,
         &["--redirect-http", "127.0.0.1:0", "--processes", "3"],
@@ -338,8 +351,7 @@ fn several_processes_ask_once_and_all_of_them_serve_it() {
 
 #[test]
 fn a_folder_that_cannot_be_written_means_no_order() {
-    let directory = Directory::start();
-    let site = site(&directory, &[NAME]);
+    let (directory, site) = directory_and_site();
     // Not even root can create a folder below a file.
     fs::write(site.path().join("acme"), "a file").expect("written");
     let (server, plain) = with_plain_listener(&site, &directory);
@@ -353,11 +365,8 @@ fn a_folder_that_cannot_be_written_means_no_order() {
 
 #[test]
 fn a_certificate_that_cannot_be_stored_is_served_and_stored_later() {
-    let directory = Directory::start();
-    let site = site(&directory, &[NAME]);
-    // The challenges wait until the server can be reached.
-    let server = Server::with(&site, &["--redirect-http", "127.0.0.1:0"]);
-    let plain = plain_addr(&server);
+    let (directory, site) = directory_and_site();
+    let (server, plain) = unreached(&site);
     eventually("there is a challenge", || directory.count("challenge") > 0);
     // The space for the certificate is taken already.
     let certificates = site.path().join("acme/certificates");
@@ -389,18 +398,13 @@ fn a_certificate_that_cannot_be_stored_is_served_and_stored_later() {
 
 #[test]
 fn a_virtual_host_gets_a_certificate_of_its_own_while_the_server_runs() {
-    let directory = Directory::start();
-    let site = site(&directory, &[NAME]);
-    let (server, _) = with_plain_listener(&site, &directory);
+    let (directory, site, server) = served();
     let root = directory.authority().file();
-    expect_served(&server, &root, NAME);
     let html = site.path().join("hosts/b.test/html");
     fs::create_dir_all(&html).expect("created");
     fs::write(html.join("index.html"), "page of b").expect("written");
-    let file = site.path().join("wasgi.toml");
-    let config = fs::read_to_string(&file).expect("it is there");
     let host = "[hosts.\"b.test\"]\naliases = [\"www.b.test\"]\nacme = true\n";
-    fs::write(&file, format!("{config}{host}")).expect("written");
+    add_settings(&site, host);
     eventually("the host has its certificate", || {
         let answer = connect(&server, &root, "www.b.test").get_from("www.b.test", "/");
         answer.is_ok_and(|answer| answer.ends_with("page of b"))
@@ -413,11 +417,8 @@ fn a_virtual_host_gets_a_certificate_of_its_own_while_the_server_runs() {
 
 #[test]
 fn the_admin_listener_and_doctor_know_the_certificate() {
-    let directory = Directory::start();
-    let site = site(&directory, &[NAME]);
-    let file = site.path().join("wasgi.toml");
-    let config = fs::read_to_string(&file).expect("it is there");
-    fs::write(&file, format!("{config}{}", admin::ANY_PORT)).expect("written");
+    let (directory, site) = directory_and_site();
+    add_settings(&site, admin::ANY_PORT);
     let (server, _) = with_plain_listener(&site, &directory);
     let addr = admin::address(&server);
     let root = directory.authority().file();
@@ -448,12 +449,8 @@ fn the_admin_listener_and_doctor_know_the_certificate() {
 
 #[test]
 fn a_confined_server_obtains_a_certificate() {
-    let directory = Directory::start();
-    let site = site(&directory, &[NAME]);
-    let file = site.path().join("wasgi.toml");
-    let config = fs::read_to_string(&file).expect("it is there");
-    let confined = "[server]\nconfine = \"best-effort\"\n";
-    fs::write(&file, format!("{config}{confined}")).expect("written");
+    let (directory, site) = directory_and_site();
+    add_settings(&site, "[server]\nconfine = \"best-effort\"\n");
     let (server, _) = with_plain_listener(&site, &directory);
     expect_served(&server, &directory.authority().file(), NAME);
     server.stop();
@@ -488,8 +485,7 @@ fn another_user_obtains_a_certificate_in_its_own_folder() {
 
 #[test]
 fn the_keys_are_kept_from_visitors() {
-    let directory = Directory::start();
-    let site = site(&directory, &[NAME]);
+    let (_directory, site) = directory_and_site();
     let path = site.path().to_str().expect("a path is text");
     let ended = run(["serve", "--addr", "127.0.0.1:0", "--root", path, path]);
     ended.expect_stderr(&["site.root: ", "everyone could read the keys"]);
