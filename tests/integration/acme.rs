@@ -1,9 +1,11 @@
 //! Certificates that the server obtains itself (ACME).
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 use crate::admin;
 use crate::confinement::{NOBODY, expect_nobody, serve, site_for_nobody};
@@ -394,6 +396,70 @@ fn a_certificate_that_cannot_be_stored_is_served_and_stored_later() {
         .expect("a certificate");
     server.stop();
     assert_eq!(directory.count("new-order"), 1);
+}
+
+/// Serves a site whose folder of certificates is on a disk of this size, which only the server
+/// sees. Returns `None`, with a message, if it can't be mounted.
+fn on_a_small_disk(site: &Site, kibibytes: usize) -> Option<Server> {
+    let acme = site.path().join("acme");
+    fs::create_dir_all(&acme).expect("created");
+    let program = wasgi(["serve", "--addr", "127.0.0.1:0"]);
+    let mount = format!("mount -t tmpfs -o size={kibibytes}k tmpfs \"$0\" && exec \"$@\"");
+    let mounted = || {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &mount]).arg(&acme);
+        command
+    };
+    if !mounted()
+        .arg("true")
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        eprintln!("SKIPPED: only root can mount a small disk");
+        return None;
+    }
+    let mut command = mounted();
+    command
+        .arg(program.get_program())
+        .args(program.get_args())
+        .args(["--redirect-http", "127.0.0.1:0"])
+        .arg(site.path())
+        .envs(
+            program
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+    Some(Server::started(Process::start(&mut command)))
+}
+
+#[test]
+fn a_full_disk_costs_no_certificate() {
+    let (directory, site) = directory_and_site();
+    // It has no space for a certificate: nothing is asked.
+    let Some(server) = on_a_small_disk(&site, 64) else {
+        return;
+    };
+    server
+        .error_log()
+        .expect(&["acme.folder: ", "can't be written: No space left"]);
+    server.stop();
+    assert_eq!(directory.count("directory"), 0);
+    // It is filled up during the order.
+    let Some(server) = on_a_small_disk(&site, 512) else {
+        return;
+    };
+    let plain = plain_addr(&server);
+    eventually("there is a challenge", || directory.count("challenge") > 0);
+    let path = site.path().strip_prefix("/").expect("an absolute path");
+    let seen = Path::new(&format!("/proc/{}/root", server.id())).join(path);
+    let mut filling = File::create(seen.join("acme/filling")).expect("created");
+    while filling.write_all(&[0; 512]).is_ok() {}
+    directory.reach(Some(plain), Some(server.addr()));
+    expect_served(&server, &directory.authority().file(), NAME);
+    let stored = fs::read(certificate_file(&seen, NAME)).expect("it is stored");
+    assert!(stored.starts_with(b"-----BEGIN PRIVATE KEY"));
+    assert_eq!(directory.count("new-order"), 1);
+    server.stop();
 }
 
 #[test]

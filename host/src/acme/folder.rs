@@ -269,7 +269,7 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
 
@@ -344,7 +344,10 @@ mod tests {
         drop(space);
         assert!(!partial.exists() && folder.certificate("a.test").is_none());
         let space = folder.reserve("a.test").expect("there is space");
+        let reserved = partial.metadata().expect("it is there").ino();
         space.store(b"pem").expect("stored");
+        let stored = folder.certificate_file("a.test").metadata();
+        assert_eq!(stored.expect("it is there").ino(), reserved);
         assert_eq!(folder.certificate("a.test"), Some(b"pem".to_vec()));
         assert_eq!(mode(&folder.certificate_file("a.test")), 0o600);
         assert!(!partial.exists());
