@@ -64,9 +64,9 @@ const ADDRESSES: [&str; 2] = ["127.0.0.1:8000", "127.0.0.1:8001"];
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The number of attempts for a command whose output doesn't match yet: a server loads a changed
-/// handler with a delay, and a Python handler after compiling it, which takes two minutes on a slow
-/// machine.
-const TRIES: u32 = 240;
+/// handler with a delay, and builds the first one in Rust with the SDK, which takes some minutes on
+/// a busy machine.
+const TRIES: u32 = 1_200;
 
 /// The number of times that a background command's output is checked: half an hour, which includes
 /// the first build of the server.
