@@ -4,7 +4,7 @@
 //! it only signals that it is time to look again. Changes are batched: a generator that writes five
 //! hundred pages causes one change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::identity::Identity;
 use super::settle::Hint;
 use super::watch::Watch;
+use crate::file_stamp::FileStamp;
 
 /// The maximum number of paths in a change. A larger change is reported as "everything".
 const MAX_PATHS: usize = 1_000;
@@ -58,6 +59,8 @@ pub(super) struct Pages {
     path: PathBuf,
     identity: Option<Identity>,
     batch: Option<Batch>,
+    /// The files of the last change, as they were when it was reported.
+    reported: HashMap<PathBuf, FileStamp>,
     /// See [`QUIET`].
     quiet: Duration,
 }
@@ -86,6 +89,7 @@ impl Pages {
         let mut pages = Pages {
             identity: None,
             batch: None,
+            reported: HashMap::new(),
             path,
             quiet: QUIET,
         };
@@ -121,6 +125,13 @@ impl Pages {
             return;
         };
         if page.iter().any(|name| !is_seen(&name.to_string_lossy())) {
+            return;
+        }
+        // An editor can wait for the disk before it closes a file: what it wrote was reported then.
+        if hint == Hint::Written
+            && let Some(reported) = self.reported.get(page)
+            && FileStamp::of_path(path).as_ref() == Some(reported)
+        {
             return;
         }
         if hint != Hint::Gone && path.is_dir() {
@@ -167,11 +178,20 @@ impl Pages {
     /// Takes the changes that have settled.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<PagesChange> {
         let batch = self.batch.take_if(|batch| batch.due <= now)?;
+        self.reported = match &batch.what {
+            What::Paths(paths) => paths.iter().filter_map(|page| self.stamp(page)).collect(),
+            What::Everything | What::Replaced => HashMap::new(),
+        };
         Some(match batch.what {
             What::Paths(paths) => PagesChange::Paths(paths.into_iter().collect()),
             What::Everything => PagesChange::Everything,
             What::Replaced => PagesChange::Replaced,
         })
+    }
+
+    fn stamp(&self, page: &Path) -> Option<(PathBuf, FileStamp)> {
+        let stamp = FileStamp::of_path(&self.path.join(page))?;
+        Some((page.to_owned(), stamp))
     }
 
     fn watch_all(&mut self, watch: &mut Watch) {
@@ -291,6 +311,30 @@ mod tests {
         }
         assert_eq!(pages.next_due(), Some(start + MS * 396));
         assert_eq!(pages.take_due(start + MS * 396), Some(paths(&["a.html"])));
+    }
+
+    #[test]
+    fn a_file_that_is_closed_long_after_it_was_written_has_changed_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut pages = pages(folder.path());
+        let start = Instant::now();
+        let page = folder.path().join("a.html");
+        fs::write(&page, "one").expect("written");
+        let note = |pages: &mut Pages, hint| {
+            pages.note(&page, hint, &mut Watch::blind(), start);
+            pages.take_due(start + PATIENCE)
+        };
+        let changed = Some(paths(&["a.html"]));
+        assert_eq!(note(&mut pages, Hint::Touched), changed);
+        assert_eq!(note(&mut pages, Hint::Written), None);
+        // An event of a write is reported whatever the times of the file say, and so is a file that
+        // differs.
+        assert_eq!(note(&mut pages, Hint::Touched), changed);
+        fs::write(&page, "longer").expect("written");
+        assert_eq!(note(&mut pages, Hint::Written), changed);
+        fs::remove_file(&page).expect("removed");
+        assert_eq!(note(&mut pages, Hint::Written), changed);
+        assert_eq!(note(&mut pages, Hint::Written), changed);
     }
 
     #[test]
