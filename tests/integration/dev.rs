@@ -382,6 +382,23 @@ fn a_handler_that_does_not_load_is_explained_until_it_does() {
         "{body}"
     );
     assert!(body.contains("data-mode=\"error\""));
+    // What is no browser gets it as text, unless it may be a page elsewhere.
+    let plain = get(&server, "GET", "/a", "");
+    assert_eq!(plain.status(), 500);
+    assert!(
+        plain.text().starts_with("a: could not be loaded\n"),
+        "{}",
+        plain.text()
+    );
+    assert!(
+        plain.text().contains(">     3      i32.nonsense"),
+        "{}",
+        plain.text()
+    );
+    let mut elsewhere = server.connect();
+    elsewhere.send("GET /a HTTP/1.1\r\nHost: example.com\r\n\r\n");
+    let refused = elsewhere.response();
+    assert!(refused.status() >= 400 && !refused.text().contains("nonsense"));
     let (mut client, hello) = events(&server, "");
     assert!(hello.contains("\"kind\":\"load\""), "{hello}");
     site.replace_handler(

@@ -215,6 +215,12 @@ impl Report {
         );
         answer(status, "text/html; charset=utf-8", page.into_bytes().into())
     }
+
+    /// Returns the report as plain text, for any other client.
+    pub(crate) fn plain(&self, status: u16) -> Answer {
+        let text = self.text().into_bytes();
+        answer(status, "text/plain; charset=utf-8", text.into())
+    }
 }
 
 /// Returns what happened in a few words, and the rest of the message.

@@ -9,7 +9,7 @@ use super::wire::{Progress, Wire};
 use super::{Connection, Phase, Source};
 use crate::dev::endpoints::{self, Reply, Stream};
 use crate::dev::requests::Recorder;
-use crate::dev::{Document, Report, access, document};
+use crate::dev::{Dev, Document, Report, access, document};
 use crate::gateway::{Failure, Origin, Output};
 use crate::http1::{BodyLength, RequestHead, ResponseHead, reason};
 use crate::server::context::Context;
@@ -22,6 +22,30 @@ const STREAM_FIELDS: [(&str, &[u8]); 3] = [
     ("Cache-Control", b"no-store"),
     ("Cross-Origin-Resource-Policy", b"same-origin"),
 ];
+
+impl Context {
+    /// Returns the response to a request for which there is neither a page nor a handler: in `wasgi
+    /// dev`, the report of the handler that could not be loaded, as text for what is no browser.
+    #[inline]
+    pub(super) fn explain_absence(&self, answer: Answer, head: &RequestHead) -> Answer {
+        let Some(dev) = self.dev() else {
+            return answer;
+        };
+        let report = match access::is_local(head) {
+            true => absence(dev, &answer, head),
+            false => None,
+        };
+        report.map_or(answer, |report| report.plain(500))
+    }
+}
+
+/// Returns the report of a handler that could not be loaded, if that is why there is no page.
+fn absence(dev: &Dev, answer: &Answer, head: &RequestHead) -> Option<Report> {
+    match answer.status {
+        404 | 503 => dev.failure_at(head.path()),
+        _ => None,
+    }
+}
 
 impl Connection {
     /// Starts the response to a request in `wasgi dev`.
@@ -77,10 +101,7 @@ impl Connection {
         if let Some(recorder) = self.wire.recorder() {
             recorder.answer(&answer);
         }
-        let report = match answer.status {
-            404 | 503 => cx.dev().and_then(|dev| dev.failure_at(head.path())),
-            _ => None,
-        };
+        let report = cx.dev().and_then(|dev| absence(dev, &answer, head));
         document.change(report.map_or(answer, |report| report.page(500)))
     }
 

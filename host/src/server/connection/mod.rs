@@ -433,7 +433,7 @@ impl Connection {
         };
         let answer = match document {
             Some(document) => self.document(*document, answer, head, cx),
-            None => answer,
+            None => cx.explain_absence(answer, head),
         };
         self.answer(answer, cx);
     }
