@@ -436,7 +436,7 @@ mod tests {
         // A common folder stays watched for the one that is left.
         drop(one);
         fs::create_dir(path("a/y")).expect("a folder");
-        assert_eq!(paths_to(&told_other, &path("both/y")), [path(""); 0]);
+        assert!(paths_to(&told_other, &path("both/y")).is_empty());
         assert!(told_one.try_recv().is_err(), "the subscriber is gone");
         drop(other);
         let folders = lock(&notifier.folders);

@@ -36,7 +36,7 @@ impl Start {
         Start {
             loader,
             shared,
-            reload: reload,
+            reload,
             started,
         }
     }
