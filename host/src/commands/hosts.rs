@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -62,8 +64,8 @@ pub(super) struct NextHosts {
 pub(super) struct FirstLoads {
     left: AtomicUsize,
     failed: AtomicUsize,
-    /// Called by the last one, with the failures of all.
-    then: Mutex<Option<OnStarted>>,
+    /// The last one sends the failures of all.
+    then: Sender<Started>,
 }
 
 impl fmt::Debug for RunningHost {
@@ -76,33 +78,41 @@ impl fmt::Debug for RunningHost {
 }
 
 impl FirstLoads {
-    /// Creates the count of `parts`.
-    pub(super) fn new(parts: usize, then: impl FnOnce(Started) + Send + 'static) -> Arc<Self> {
-        Arc::new(Self {
+    /// Creates the count of `parts`. Calls `then` with the failures of all after the last one, on a
+    /// thread of its own: it may wait for what waits for that of the reloaders.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system can't create a thread.
+    pub(super) fn new(
+        parts: usize,
+        then: impl FnOnce(Started) + Send + 'static,
+    ) -> io::Result<Arc<Self>> {
+        let (sender, all) = mpsc::channel();
+        thread::Builder::new()
+            .name("wasgi-started".to_owned())
+            .spawn(move || {
+                // Fails if the server ends before.
+                if let Ok(started) = all.recv() {
+                    then(started);
+                }
+            })?;
+        Ok(Arc::new(Self {
             left: AtomicUsize::new(parts),
             failed: AtomicUsize::new(0),
-            then: Mutex::new(Some(Box::new(then))),
-        })
+            then: sender,
+        }))
     }
 
-    /// Records that one part has loaded its handlers. The last one starts a thread for what
-    /// follows: it may wait for what waits for the calling thread, that of the reloaders.
+    /// Records that one part has loaded its handlers.
     pub(super) fn done(&self, started: Started) {
         self.failed.fetch_add(started.failed, Ordering::AcqRel);
         if self.left.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;
         }
         let failed = self.failed.load(Ordering::Acquire);
-        let then = self
-            .then
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let Some(then) = then else { return };
-        let started = thread::Builder::new().name("wasgi-started".to_owned());
-        if let Err(error) = started.spawn(move || then(Started { failed })) {
-            tracing::error!("no thread to announce that all handlers are loaded: {error}");
-        }
+        // Fails if a part is counted again: the thread has ended.
+        let _ = self.then.send(Started { failed });
     }
 }
 

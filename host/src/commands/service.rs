@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
+
 use super::controls::{Controls, FollowState, Following, on_pages};
 use super::hosts::{FirstLoads, RunningHosts};
 use super::inspector::{Inspector, Progress};
@@ -163,7 +165,8 @@ impl Service {
                 lines.drain(..lines.trim_end().rfind('\n').map_or(0, |at| at + 1));
             }
             on_started(printable::report(&lines).to_string());
-        });
+        })
+        .context("the thread that announces the start can't be started")?;
         let next_hosts = has_hosts.then(|| hosts.prepare(config, Some(&first)));
         if let Some(next) = next_hosts.transpose()? {
             (settings.hosts, _) = hosts.replace(next, config)?;
