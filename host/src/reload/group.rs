@@ -2,9 +2,11 @@
 //! doesn't depend on the number of sites.
 //!
 //! A member handles its messages and acts when it is due. All members share one queue of messages,
-//! which has a limit, and one source of the kernel's events.
+//! which has a limit, and one source of the kernel's events. A member that panics is removed; the
+//! others stay.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{
@@ -194,20 +196,94 @@ fn run<M: Member>(inbox: &Receiver<Envelope<M>>, nice: i32, source: &WatchSource
                 Envelope::To(number, message) => {
                     // One that has left needs no messages.
                     if let Some((member, _)) = members.get_mut(&number) {
-                        member.take(message);
                         touched.insert(number);
+                        if !survives(|| member.take(message)) {
+                            remove(&mut members, number);
+                        }
                     }
                 }
-                Envelope::Leave(number) => drop(members.remove(&number)),
+                Envelope::Leave(number) => remove(&mut members, number),
                 Envelope::End => return,
             }
         }
         let now = Instant::now();
+        let mut failed = Vec::new();
         for (number, (member, _)) in &mut members {
-            if touched.contains(number) || member.next_due() <= now {
-                member.turn(source);
+            let is_due = touched.contains(number) || member.next_due() <= now;
+            if is_due && !survives(|| member.turn(source)) {
+                failed.push(*number);
             }
         }
+        for number in failed {
+            remove(&mut members, number);
+        }
         touched.clear();
+    }
+}
+
+/// Returns whether `part` of a member returns, and doesn't panic. A member that has panicked is not
+/// used again.
+fn survives(part: impl FnOnce()) -> bool {
+    let returned = catch_unwind(AssertUnwindSafe(part)).is_ok();
+    if !returned {
+        tracing::error!(
+            "a defect of this server, which has just been reported: it no longer follows one of \
+             its folders, until it is restarted"
+        );
+    }
+    returned
+}
+
+/// Removes a member, and tells whoever waits for that.
+fn remove<M: Member>(members: &mut BTreeMap<u64, (Box<M>, Sender<()>)>, number: u64) {
+    // What it holds may be in the state in which it has panicked.
+    let _ = survives(|| drop(members.remove(&number)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Repeats what it is sent, unless that is a panic.
+    struct Echo(Sender<Option<u32>>);
+
+    struct Text(Option<u32>);
+
+    impl From<WatchEvent> for Text {
+        fn from(_: WatchEvent) -> Self {
+            Self(None)
+        }
+    }
+
+    impl Member for Echo {
+        type Message = Text;
+
+        fn take(&mut self, Text(text): Text) {
+            assert!(text.is_some(), "a test of a panic");
+            self.0.send(text).expect("it is read");
+        }
+
+        fn turn(&mut self, _: &WatchSource) {}
+
+        fn next_due(&self) -> Instant {
+            Instant::now() + std::time::Duration::from_secs(3600)
+        }
+    }
+
+    #[test]
+    fn a_member_that_panics_ends_alone() {
+        let group = Group::start("group", 0, WatchSource::for_few()).expect("a thread");
+        let (sender, of_bad) = channel();
+        let bad = group.join(|_| Echo(sender));
+        let (sender, of_good) = channel();
+        let good = group.join(|_| Echo(sender));
+        bad.sender().send(Text(None));
+        assert!(of_bad.recv().is_err(), "it is dropped");
+        good.sender().send(Text(Some(7)));
+        assert_eq!(of_good.recv(), Ok(Some(7)));
+        bad.sender().send(Text(Some(8)));
+        drop(bad);
+        good.sender().send(Text(Some(9)));
+        assert_eq!(of_good.recv(), Ok(Some(9)));
     }
 }
