@@ -15,7 +15,11 @@ const SECONDS: usize = 6_000;
 
 /// Serves a site with its code cache in `cache`, and doesn't wait for its handlers.
 fn serve(site: &Site, cache: &Path, flags: &[&str]) -> Server {
-    let mut command = wasgi(["serve", "--addr", "127.0.0.1:0", "--code-cache"]);
+    start("serve", site, cache, flags)
+}
+
+fn start(subcommand: &str, site: &Site, cache: &Path, flags: &[&str]) -> Server {
+    let mut command = wasgi([subcommand, "--addr", "127.0.0.1:0", "--code-cache"]);
     command.arg(cache).args(flags).arg(site.path());
     Server::listening(Process::start(&mut command))
 }
@@ -169,4 +173,34 @@ fn what_cannot_be_loaded_is_counted() {
     assert_eq!(server.get("/hello").text(), "hello");
     assert_eq!(server.get("/broken").status(), 404);
     server.stop();
+}
+
+#[test]
+fn code_that_is_compiled_quickly_for_a_developer_is_never_served_to_others() {
+    let site = Site::new().with_page_handler("a", "the answer");
+    let cache = tempfile::tempdir().expect("a folder");
+    let entries_after = |subcommand| {
+        let server = start(subcommand, &site, cache.path(), &[]);
+        server.access_log().expect(&["all handlers are loaded"]);
+        assert_eq!(server.get("/a").text(), "the answer", "{subcommand}");
+        server.stop();
+        let entries = fs::read_dir(cache.path()).expect("a folder").flatten();
+        let mut sizes: Vec<u64> = entries
+            .map(|entry| entry.metadata().expect("a file").len())
+            .collect();
+        sizes.sort_unstable();
+        sizes
+    };
+    let [quick] = entries_after("dev")[..] else {
+        panic!("one entry")
+    };
+    let both = entries_after("serve");
+    assert!(
+        both.len() == 2 && both[0] < quick && both[1] == quick,
+        "optimised code is shorter: {both:?}"
+    );
+    // What is optimised already is not compiled once more.
+    fs::remove_dir_all(cache.path()).expect("removed");
+    let optimised = entries_after("serve");
+    assert_eq!(entries_after("dev"), optimised);
 }

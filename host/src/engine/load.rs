@@ -18,7 +18,7 @@ use super::lines::LineFinder;
 use super::pools::instances::InstancePool;
 use super::pools::memory::{Beginning, IsListed, MemoryTotal, ProgramMemory};
 use super::pools::overflow::OverflowPool;
-use super::pools::settings;
+use super::pools::settings::{self, Effort};
 use super::pools::warm::Idle;
 use super::program::{Code, Program};
 use super::scripts::folders::Folders;
@@ -147,6 +147,14 @@ impl Engine {
     #[must_use]
     pub fn with_lines(mut self, handlers: &Path) -> Self {
         self.lines = Some(LineFinder::new(handlers));
+        self
+    }
+
+    /// Compiles handlers quickly, to code that is not optimised, unless optimised code of the same
+    /// version is in the cache: for developers. Interpreters are optimised nevertheless.
+    #[must_use]
+    pub fn with_quick_compiling(mut self) -> Self {
+        self.compiler = self.compiler.quick();
         self
     }
 
@@ -293,7 +301,7 @@ impl Engine {
     fn kept_script(&self, path: &Path, version: Version) -> Option<Result<Program, LoadError>> {
         let cache = self.cache.as_ref()?;
         let entry = self.scripts.entry(cache, path, version)?;
-        self.kept(Some(&(cache, entry)), self.scripts.folders(path))
+        self.kept(cache, entry, self.scripts.folders(path))
     }
 
     /// Compiles and checks the bytes of a `.wasm` or `.wat` file.
@@ -327,14 +335,17 @@ impl Engine {
         steps: &LoadSteps,
         later: Option<&Later>,
     ) -> Result<Program, LoadError> {
-        let entry = self
-            .cache
-            .as_ref()
-            .map(|cache| (cache, cache.entry(version)));
-        if let Some(program) = self.kept(entry.as_ref(), Folders::default()) {
+        if let Some(program) = self.kept_version(version) {
             steps.begin(LoadStep::Link);
             return program;
         }
+        let entry = self.cache.as_ref().map(|cache| {
+            let entry = match self.compiler.effort() {
+                Effort::Full => cache.entry(version),
+                Effort::Quick => cache.quick_entry(version),
+            };
+            (cache, entry)
+        });
         steps.begin(LoadStep::Compile);
         let files = self
             .compiler
@@ -365,16 +376,27 @@ impl Engine {
         names.iter().map(|name| Missing::new(name)).collect()
     }
 
+    /// Returns the program of a file of this version if its compiled code is in the cache: code
+    /// that was compiled quickly only if this engine compiles so.
+    fn kept_version(&self, version: Version) -> Option<Result<Program, LoadError>> {
+        let cache = self.cache.as_ref()?;
+        let kept = |entry| self.kept(cache, entry, Folders::default());
+        kept(cache.entry(version)).or_else(|| {
+            let is_quick = self.compiler.effort() == Effort::Quick;
+            kept(is_quick.then(|| cache.quick_entry(version))?)
+        })
+    }
+
     /// Returns a program whose compiled code is in the cache, or why it can't run. `None` if it
     /// must be compiled.
     fn kept(
         &self,
-        entry: Option<&(&Arc<CodeCache>, Entry)>,
+        cache: &Arc<CodeCache>,
+        entry: Entry,
         folders: Folders,
     ) -> Option<Result<Program, LoadError>> {
-        let (cache, entry) = entry?;
-        let turn = cache.turn_to_read(entry);
-        let mut files = ProgramFiles::from(cache.read(entry)?);
+        let turn = cache.turn_to_read(&entry);
+        let mut files = ProgramFiles::from(cache.read(&entry)?);
         let mapped = files.own.map(&self.first.engine);
         if let Ok(Mapped::Module(module)) = &mapped
             && let Some(key) = key_of_state(module)
@@ -386,7 +408,7 @@ impl Engine {
         match mapped.and_then(|_| files.map(&self.first.engine)) {
             Ok(compiled) => Some(self.link(&compiled, files, folders)),
             Err(error) => {
-                cache.discard(entry, &format!("can't be used ({})", line(&error)));
+                cache.discard(&entry, &format!("can't be used ({})", line(&error)));
                 None
             }
         }
@@ -509,10 +531,8 @@ impl Load for Engine {
         if is_script(path) {
             return self.kept_script(path, version)?.ok();
         }
-        let cache = self.cache.as_ref()?;
         // A program that can't run reports this when it is loaded from its bytes.
-        let entry = cache.entry(version);
-        let program = self.kept(Some(&(cache, entry)), Folders::default())?.ok()?;
+        let program = self.kept_version(version)?.ok()?;
         Some(self.with_lines_of(program, path, version))
     }
 

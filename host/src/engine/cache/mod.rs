@@ -146,23 +146,30 @@ impl CodeCache {
 
     /// Returns the entry for the code of a file of this version.
     pub(super) fn entry(&self, version: Version) -> Entry {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(self.engine.as_bytes());
-        hasher.update(version.as_bytes());
-        Entry(hasher.finalize())
+        self.named(version.as_bytes(), b"")
+    }
+
+    /// Returns the entry for the code of a file of this version that was compiled quickly.
+    pub(super) fn quick_entry(&self, version: Version) -> Entry {
+        self.named(version.as_bytes(), b"quick")
     }
 
     /// Returns the entry for a part of components whose code has this key.
     pub(super) fn part(&self, key: CodeKey, part: Part) -> Entry {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(self.engine.as_bytes());
-        hasher.update(key.as_bytes());
-        // The hashed data is longer than a version's, so the two never collide.
-        hasher.update(match part {
-            Part::Code => &b"code"[..],
+        let kind: &[u8] = match part {
+            Part::Code => b"code",
             Part::Frame => b"frame",
             Part::Loader => b"loader",
-        });
+        };
+        self.named(key.as_bytes(), kind)
+    }
+
+    /// Returns the entry of a kind of code with this key. No two collide: all keys have the same
+    /// length.
+    fn named(&self, key: &[u8; 32], kind: &[u8]) -> Entry {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.engine.as_bytes());
+        hasher.update(key).update(kind);
         Entry(hasher.finalize())
     }
 

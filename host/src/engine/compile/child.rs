@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::super::fuse::CodeKey;
+use super::super::pools::settings::Effort;
 use super::CompileOptions;
 use super::code::Common;
 use super::protocol::{self, Job, Reply};
@@ -115,11 +116,12 @@ impl Child {
     /// Fails if the system has no process, thread or descriptor for it.
     pub(super) fn start(
         options: &CompileOptions,
+        effort: Effort,
         folders: Option<&[(PathBuf, &'static str)]>,
         on_end: impl FnOnce() + Send + 'static,
     ) -> anyhow::Result<Self> {
         let (socket, stdin) = protocol::channel().context("no channel to a compiling process")?;
-        let mut command = command(options, folders);
+        let mut command = command(options, effort, folders);
         command.stdin(stdin);
         let (started, child) = mpsc::sync_channel(1);
         let (ended, end) = mpsc::channel();
@@ -263,7 +265,11 @@ pub(super) fn is_no_room(error: &io::Error) -> bool {
 }
 
 /// Returns the command for a compiling process, with an empty environment.
-fn command(options: &CompileOptions, folders: Option<&[(PathBuf, &'static str)]>) -> Command {
+fn command(
+    options: &CompileOptions,
+    effort: Effort,
+    folders: Option<&[(PathBuf, &'static str)]>,
+) -> Command {
     let mut command = Command::new(THIS_PROGRAM);
     let stack_bytes = options.stack_bytes.to_string();
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -275,6 +281,7 @@ fn command(options: &CompileOptions, folders: Option<&[(PathBuf, &'static str)]>
         .arg(format!("--cpu-time={}", options.cpu_time.as_millis()))
         .arg(format!("--stack={stack_bytes}"))
         .arg(format!("--output={}", options.output_bytes))
+        .args((effort == Effort::Quick).then_some("--quick"))
         .args(folders.map(|_| "--runs"))
         .args(folders.into_iter().flatten().flat_map(|(folder, name)| {
             let name = OsStr::new(name);

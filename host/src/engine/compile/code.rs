@@ -11,7 +11,7 @@ use super::super::fuse::{self, Apart, CodeKey, Linked};
 use super::super::limits::line;
 use super::super::lines::Line;
 use super::super::pools::instances::InstancePool;
-use super::super::pools::settings;
+use super::super::pools::settings::{self, Effort};
 use super::super::shared_code::{ProgramFiles, SharedCode};
 use super::super::{bulk, componentize};
 use crate::file_kind::{self, Foreign};
@@ -39,7 +39,7 @@ pub(super) enum Common {
 pub(super) type Ask<'a> = dyn FnMut(CodeKey) -> Result<Common, LoadError> + 'a;
 
 /// Compiles the bytes of a `.wasm` or `.wat` file. Calls `common` at most once, for a component
-/// that was made from a snapshot.
+/// that was made from a snapshot, whose parts are optimised whatever the effort.
 ///
 /// # Errors
 ///
@@ -47,15 +47,16 @@ pub(super) type Ask<'a> = dyn FnMut(CodeKey) -> Result<Common, LoadError> + 'a;
 /// if `common` fails.
 pub(super) fn compile(
     engine: &wasmtime::Engine,
+    effort: Effort,
     bytes: &[u8],
     common: &mut Ask<'_>,
 ) -> Result<Code, LoadError> {
     let binary = binary(bytes)?;
     match Layer::from_bytes(&binary)? {
-        Layer::Component => compile_fused(engine, &binary, common),
+        Layer::Component => compile_fused(engine, effort, &binary, common),
         Layer::Module => {
             let component = componentize::from_module(&binary).map_err(LoadError::new)?;
-            compile_fused(engine, &component, common)
+            compile_fused(engine, effort, &component, common)
         }
     }
 }
@@ -182,6 +183,7 @@ impl Layer {
 /// Compiles a component, fused if possible.
 fn compile_fused(
     engine: &wasmtime::Engine,
+    effort: Effort,
     bytes: &[u8],
     common: &mut Ask<'_>,
 ) -> Result<Code, LoadError> {
@@ -190,14 +192,14 @@ fn compile_fused(
     }
     let bytes = &bulk::component(bytes).map_err(LoadError::new)?;
     let fused = match fuse::link(bytes) {
-        Ok(Linked::Program(module)) => settings::compiling_engine(engine, &module)
+        Ok(Linked::Program(module)) => settings::compiling_engine(engine, &module, effort)
             .and_then(|engine| engine.precompile_module(&module)),
-        Ok(Linked::Component(fused)) => settings::compiling_engine(engine, &fused)
+        Ok(Linked::Component(fused)) => settings::compiling_engine(engine, &fused, effort)
             .and_then(|engine| engine.precompile_component(&fused)),
         Ok(Linked::Apart(apart)) => return compile_parts(engine, &apart, common),
         Err(refusal) => {
             let unfused = refusal.is_slower().then(|| refusal.to_string());
-            return compile_unchanged(engine, bytes, unfused);
+            return compile_unchanged(engine, effort, bytes, unfused);
         }
     };
     match fused {
@@ -206,16 +208,17 @@ fn compile_fused(
             shared: None,
             unfused: None,
         }),
-        Err(why) => compile_unchanged(engine, bytes, Some(line(&why))),
+        Err(why) => compile_unchanged(engine, effort, bytes, Some(line(&why))),
     }
 }
 
 fn compile_unchanged(
     engine: &wasmtime::Engine,
+    effort: Effort,
     bytes: &[u8],
     unfused: Option<String>,
 ) -> Result<Code, LoadError> {
-    let compiled = settings::compiling_engine(engine, bytes)
+    let compiled = settings::compiling_engine(engine, bytes, effort)
         .and_then(|engine| engine.precompile_component(bytes));
     let bytes = compiled.map_err(LoadError::uncompiled)?;
     Ok(Code {
@@ -254,7 +257,7 @@ fn compile_parts(
             (code, written(frame, &compiled)?)
         }
     };
-    let state = settings::compiling_engine(engine, &apart.state)
+    let state = settings::compiling_engine(engine, &apart.state, Effort::Full)
         .and_then(|engine| engine.precompile_module(&apart.state))
         .map_err(LoadError::uncompiled)?;
     Ok(Code {

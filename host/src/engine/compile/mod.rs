@@ -31,6 +31,7 @@ use super::code_file::CodeFile;
 use super::error::LoadError;
 use super::lines::Line;
 use super::pools::instances::InstancePool;
+use super::pools::settings::Effort;
 use super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
 use super::worlds::missing;
 use crate::printable;
@@ -57,7 +58,24 @@ pub(super) enum Compiler {
 impl Compiler {
     /// Compiles in processes with these limits. Starts none before it is needed.
     pub(super) fn new(options: &CompileOptions) -> Self {
-        Self::Processes(Pool::new(*options))
+        Self::Processes(Pool::new(*options, Effort::Full))
+    }
+
+    /// Returns a compiler with the same limits whose processes compile handlers quickly and stay
+    /// for longer. Compiling in this process doesn't change.
+    pub(super) fn quick(&self) -> Self {
+        match self {
+            Self::Processes(pool) => Self::Processes(pool.quick()),
+            Self::Here => Self::Here,
+        }
+    }
+
+    /// Returns how much work goes into code that is not shared with other handlers.
+    pub(super) fn effort(&self) -> Effort {
+        match self {
+            Self::Processes(pool) => pool.effort(),
+            Self::Here => Effort::Full,
+        }
     }
 
     /// Compiles the bytes of a `.wasm` or `.wat` file, and checks that the result can run.
@@ -75,7 +93,9 @@ impl Compiler {
     ) -> Result<ProgramFiles, LoadError> {
         let (files, unfused) = match self {
             Self::Processes(pool) => pool.run(Task::Compile, bytes, cancel, shared)?,
-            Self::Here => compile_here(instances, bytes, shared, code::compile)?,
+            Self::Here => compile_here(instances, bytes, shared, |engine, bytes, common| {
+                code::compile(engine, Effort::Full, bytes, common)
+            })?,
         };
         if !unfused.is_empty() {
             let why = printable::one_line(&unfused);

@@ -16,6 +16,7 @@ use super::super::code_file::CodeFile;
 use super::super::error::LoadError;
 use super::super::fuse::CodeKey;
 use super::super::lines::Line;
+use super::super::pools::settings::Effort;
 use super::super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
 use super::child::{Abort, Child, End, Ran, Why, is_no_room};
 use super::code::Common;
@@ -44,6 +45,7 @@ pub(in crate::engine) struct Pool(Arc<Shared>);
 
 struct Shared {
     options: CompileOptions,
+    effort: Effort,
     state: Mutex<State>,
     /// Signalled when a permit is released or a caller has given up.
     changed: Condvar,
@@ -62,12 +64,23 @@ struct Permit<'pool>(&'pool Shared);
 
 impl Pool {
     /// Creates a pool without processes.
-    pub(super) fn new(options: CompileOptions) -> Self {
+    pub(super) fn new(options: CompileOptions, effort: Effort) -> Self {
         Self(Arc::new(Shared {
             options,
+            effort,
             state: Mutex::default(),
             changed: Condvar::new(),
         }))
+    }
+
+    /// Returns a pool with the same limits, without processes, that compiles quickly.
+    pub(super) fn quick(&self) -> Self {
+        Self::new(self.0.options, Effort::Quick)
+    }
+
+    /// Returns how much work its processes put into code.
+    pub(super) fn effort(&self) -> Effort {
+        self.0.effort
     }
 
     /// Runs `task` for a handler's bytes in a process. Blocks until a process is free and has
@@ -241,7 +254,8 @@ impl Pool {
             output: CodeFile::memory_file().map_err(no_room)?.into(),
             parts,
         };
-        let child = Child::start(options, Some(script.folders), || {}).map_err(no_process)?;
+        let child =
+            Child::start(options, Effort::Full, Some(script.folders), || {}).map_err(no_process)?;
         let mut common = |_| Err(io::ErrorKind::InvalidData.into());
         let limit = options.import_time.min(options.wall_time);
         match child.run(&job, limit, cancel, &mut common) {
@@ -272,7 +286,7 @@ impl Pool {
     /// Starts a process. An idle process exits after a while; its descriptors are then closed.
     fn start(&self) -> Result<Child, LoadError> {
         let shared = Arc::downgrade(&self.0);
-        Child::start(&self.0.options, None, move || {
+        Child::start(&self.0.options, self.0.effort, None, move || {
             let Some(shared) = shared.upgrade() else {
                 return;
             };

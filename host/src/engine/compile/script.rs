@@ -157,7 +157,7 @@ impl Script {
                 .map_err(|refusal| LoadError::new(refusal.to_string()))?
                 .apart
                 .portable(&state),
-            None => settings::compiling_engine(engine, &state)
+            None => settings::compiling_engine(engine, &state, settings::Effort::Full)
                 .and_then(|engine| engine.precompile_module(&state))
                 .map_err(|error| {
                     LoadError::of_wasmtime(format!("can't be stored: {}", line(&error)), &error)

@@ -17,7 +17,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use super::super::code_file::CodeFile;
 use super::super::error::LoadError;
 use super::super::pools::instances::InstancePool;
-use super::super::pools::settings;
+use super::super::pools::settings::{self, Effort};
 use super::super::shared_code::ProgramFiles;
 use super::super::worlds::missing;
 use super::code::{self, Code};
@@ -30,6 +30,9 @@ use crate::printable;
 /// The maximum idle time of a process: long enough for repeated saves of a file, and short enough
 /// to free its memory soon.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// The same for a developer, whose builds and thoughts take longer. A start takes some 25 ms.
+const IDLE_IF_QUICK: Duration = Duration::from_secs(600);
 
 /// The stack size of the thread on which code is tried out, in bytes: half of the server's
 /// threads', so that code that passes here can't overflow a stack there.
@@ -53,6 +56,9 @@ pub struct Limits {
     /// The maximum size of one job's compiled code, in bytes.
     #[arg(long)]
     pub(super) output: u64,
+    /// Compiles fast, and not fast code: for a developer.
+    #[arg(long)]
+    pub(super) quick: bool,
     /// Runs a script, which needs more memory and descriptors than compiling.
     #[arg(long)]
     pub(super) runs: bool,
@@ -75,7 +81,11 @@ pub fn serve(limits: &Limits) -> anyhow::Result<()> {
     confine::limit(limits.memory, limits.output, limits.runs)?;
     let stdin = io::stdin();
     let socket = stdin.as_fd();
-    set_socket_timeout(socket, Timeout::Recv, Some(IDLE))
+    let idle = match limits.quick {
+        true => IDLE_IF_QUICK,
+        false => IDLE,
+    };
+    set_socket_timeout(socket, Timeout::Recv, Some(idle))
         .context("the standard input is no channel to a server")?;
     let engine = settings::compiler().map_err(anyhow::Error::from)?;
     let instances = InstancePool::new(engine)?;
@@ -101,8 +111,13 @@ fn run(instances: &InstancePool, job: Job, limits: &Limits, socket: BorrowedFd<'
         .and_then(|()| read(job.input))
         .and_then(|bytes| match job.task {
             Task::Compile => {
-                let made =
-                    |common: &mut code::Ask<'_>| code::compile(&instances.engine, &bytes, common);
+                let effort = match limits.quick {
+                    true => Effort::Quick,
+                    false => Effort::Full,
+                };
+                let made = |common: &mut code::Ask<'_>| {
+                    code::compile(&instances.engine, effort, &bytes, common)
+                };
                 write_code(instances, made, File::from(job.output), limits, socket)
             }
             Task::Missing => {

@@ -2,7 +2,8 @@
 //! each.
 
 use wasmtime::{
-    Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
+    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    RegallocAlgorithm, WasmBacktraceDetails,
 };
 
 use super::image;
@@ -153,8 +154,19 @@ pub(in crate::engine) fn first_engine(budget: &Budget) -> wasmtime::Result<wasmt
         })
 }
 
-/// Returns the engine that compiles a component or a module: this one, or one that stores no images
-/// with holes, whose code also runs in this one (see [`image`]).
+/// How much work goes into compiled code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Effort {
+    /// It is optimised: it runs more often than it is compiled.
+    Full,
+    /// It is not: a developer waits for it. A handler in Rust of 110 KB is compiled in half of the
+    /// time.
+    Quick,
+}
+
+/// Returns the engine that compiles a component or a module: this one, or one whose code also runs
+/// in this one, if less work is to go into the code, or if its images have holes, which are not
+/// stored then (see [`image`]).
 ///
 /// # Errors
 ///
@@ -162,12 +174,21 @@ pub(in crate::engine) fn first_engine(budget: &Budget) -> wasmtime::Result<wasmt
 pub(in crate::engine) fn compiling_engine(
     engine: &wasmtime::Engine,
     wasm: &[u8],
+    effort: Effort,
 ) -> wasmtime::Result<wasmtime::Engine> {
-    if image::are_in_proportion(wasm) {
+    let is_dense = image::are_in_proportion(wasm);
+    if is_dense && effort == Effort::Full {
         return Ok(engine.clone());
     }
     let mut config = base();
-    config.memory_guaranteed_dense_image_size(0);
+    if !is_dense {
+        config.memory_guaranteed_dense_image_size(0);
+    }
+    if effort == Effort::Quick {
+        config
+            .cranelift_opt_level(OptLevel::None)
+            .cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
+    }
     wasmtime::Engine::new(&config)
 }
 
@@ -253,10 +274,12 @@ fn pooling(instances: u32, budget: &Budget) -> PoolingAllocationConfig {
 #[cfg(test)]
 mod tests {
     use std::hash::{DefaultHasher, Hash, Hasher};
+    use std::io::Write;
 
     use wasmtime::component::Component;
 
     use super::*;
+    use crate::engine::code_file::CodeFile;
     use crate::engine::fuse;
 
     #[test]
@@ -271,6 +294,29 @@ mod tests {
         assert_eq!(hash(&first_engine(&budget).unwrap()), compiling);
         assert_eq!(hash(&small_engine(&budget).unwrap()), compiling);
         assert_eq!(hash(&overflow_engine(&budget).unwrap()), compiling);
+    }
+
+    #[test]
+    fn what_was_compiled_quickly_all_can_run() {
+        let text = r#"(component (core module $m
+            (memory 1)
+            (func (export "f") (param i32) (result i32) (i32.load (local.get 0))))
+            (core instance (instantiate $m)))"#;
+        let bytes = wat::parse_str(text).expect("text");
+        let compiling = compiler().expect("an engine");
+        let quick = compiling_engine(&compiling, &bytes, Effort::Quick).expect("an engine");
+        let code = quick.precompile_component(&bytes).expect("it compiles");
+        let mut file = CodeFile::memory_file().expect("a descriptor");
+        file.write_all(&code).expect("written");
+        let file = CodeFile::seal(file).expect("sealed");
+        let budget = Budget::default();
+        for engine in [
+            first_engine(&budget).expect("an engine"),
+            small_engine(&budget).expect("an engine"),
+            overflow_engine(&budget).expect("an engine"),
+        ] {
+            assert!(file.map(&engine).is_ok());
+        }
     }
 
     #[test]
