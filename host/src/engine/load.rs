@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 
@@ -42,6 +42,10 @@ pub struct Engine {
     /// The pool for other programs while it has a permit.
     pub(super) first: InstancePool,
     first_permits: Arc<Permits>,
+    /// The same for large programs, created for the first of them. `None` in the cell if the system
+    /// has no memory for it.
+    large: Arc<OnceLock<Option<(InstancePool, Arc<Permits>)>>>,
+    budget: Budget,
     /// The pool for instances that found no permit.
     overflow: Arc<OverflowPool>,
     /// The memory of all instances together.
@@ -117,6 +121,8 @@ impl Engine {
             small,
             first,
             first_permits: Arc::new(Permits::default()),
+            large: Arc::default(),
+            budget: *budget,
             overflow: Arc::new(OverflowPool::new()),
             memory: Arc::new(MemoryTotal::new()),
             shared: SharedCodes::new(cache.clone()),
@@ -251,10 +257,8 @@ impl Engine {
         request.steps.begin(LoadStep::Import);
         let files = self.scripts.load(request, &self.tools())?;
         request.steps.begin(LoadStep::Link);
-        let compiled = files
-            .map(&self.first.engine)
-            .map_err(LoadError::unprepared)?;
-        self.link(&compiled, files, self.scripts.folders(request.path))
+        let placed = self.place(&files).map_err(LoadError::unprepared)?;
+        self.link(placed, files, self.scripts.folders(request.path))
     }
 
     /// Builds a portable component from a script: a `.wasm` file that needs neither a runtime nor
@@ -352,9 +356,7 @@ impl Engine {
             .compile(&self.first, name, bytes, cancel, &self.shared)?;
         steps.begin(LoadStep::Link);
         // The pool rejects some code, such as that with two memories: it is not worth storing.
-        files
-            .map(&self.first.engine)
-            .map_err(LoadError::unprepared)?;
+        self.place(&files).map_err(LoadError::unprepared)?;
         let ProgramFiles { own, shared } = files;
         // From the disk, code and memory image are pages that the kernel can evict: 100 MB of them
         // for a Python program.
@@ -405,8 +407,8 @@ impl Engine {
             files.shared = Some(self.shared.find(key)?);
         }
         drop(turn);
-        match mapped.and_then(|_| files.map(&self.first.engine)) {
-            Ok(compiled) => Some(self.link(&compiled, files, folders)),
+        match mapped.and_then(|_| self.place(&files)) {
+            Ok(placed) => Some(self.link(placed, files, folders)),
             Err(error) => {
                 cache.discard(&entry, &format!("can't be used ({})", line(&error)));
                 None
@@ -417,22 +419,57 @@ impl Engine {
     /// Returns a program of compiled code.
     pub(super) fn program(&self, files: impl Into<ProgramFiles>) -> Result<Program, LoadError> {
         let files = files.into();
-        let compiled = files
-            .map(&self.first.engine)
-            .map_err(LoadError::unprepared)?;
-        self.link(&compiled, files, Folders::default())
+        let placed = self.place(&files).map_err(LoadError::unprepared)?;
+        self.link(placed, files, Folders::default())
+    }
+
+    /// Maps compiled code into the pool for programs of its size that are not small.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`ProgramFiles::map`] does.
+    fn place(&self, files: &ProgramFiles) -> wasmtime::Result<Placed<'_>> {
+        let first = (&self.first, &self.first_permits);
+        if files.shared.is_none() {
+            let compiled = files.map(&self.first.engine)?;
+            if !settings::is_large(&compiled) {
+                return Ok(Placed {
+                    pool: first,
+                    compiled,
+                });
+            }
+        }
+        let large = self.large.get_or_init(|| {
+            let pool = settings::large_engine(&self.budget)
+                .map_err(anyhow::Error::from)
+                .and_then(InstancePool::new);
+            if let Err(error) = &pool {
+                tracing::warn!("no pool for large programs, whose stacks are small: {error:#}");
+            }
+            Some((pool.ok()?, Arc::default()))
+        });
+        let pool = large
+            .as_ref()
+            .map_or(first, |(pool, permits)| (pool, permits));
+        let compiled = files.map(&pool.0.engine)?;
+        Ok(Placed { pool, compiled })
     }
 
     /// Checks compiled code and prepares it in the pools.
     fn link(
         &self,
-        compiled: &Compiled,
+        placed: Placed<'_>,
         files: ProgramFiles,
         folders: Folders,
     ) -> Result<Program, LoadError> {
-        let engine = &self.first.engine;
+        let Placed {
+            pool: (pool, permits),
+            compiled,
+        } = placed;
+        let compiled = &compiled;
+        let engine = &pool.engine;
         let kind = compiled.kind(engine).map_err(LoadError::new)?;
-        let first = self.first.prepare(compiled, kind)?;
+        let first = pool.prepare(compiled, kind)?;
         let small = match &self.small {
             Some((pool, permits))
                 if kind == HandlerKind::Gateway && settings::is_small(compiled) =>
@@ -465,7 +502,7 @@ impl Engine {
             kind,
             small,
             first,
-            first_permits: self.first_permits.clone(),
+            first_permits: permits.clone(),
             overflow: self.overflow.clone(),
             in_overflow: self.overflow.expect(kind, files),
             imports,
@@ -496,11 +533,18 @@ impl Engine {
     /// Advances the epoch: computing guests yield. Called by the ticker.
     pub(super) fn tick(&self) {
         self.first.engine.increment_epoch();
-        if let Some((pool, _)) = &self.small {
+        let large = self.large.get().and_then(Option::as_ref);
+        for (pool, _) in self.small.iter().chain(large) {
             pool.engine.increment_epoch();
         }
         self.overflow.tick();
     }
+}
+
+/// Compiled code, mapped into the pool for it.
+struct Placed<'e> {
+    pool: (&'e InstancePool, &'e Arc<Permits>),
+    compiled: Compiled,
 }
 
 impl fmt::Debug for Engine {

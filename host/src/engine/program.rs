@@ -26,10 +26,11 @@ pub(super) struct Code {
     pub(super) kind: HandlerKind,
     /// In the pool for small programs, if it is one.
     pub(super) small: Option<(Pre, Arc<Permits>)>,
+    /// In the pool for programs of its size.
     pub(super) first: Pre,
     pub(super) first_permits: Arc<Permits>,
     pub(super) overflow: Arc<OverflowPool>,
-    /// In the large pool, once that exists.
+    /// In the pool for thousands of instances, once that exists.
     pub(super) in_overflow: Arc<InOverflow>,
     /// The folders that its instances see.
     pub(super) folders: Folders,

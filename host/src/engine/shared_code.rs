@@ -31,7 +31,7 @@ pub(super) struct ProgramFiles {
 pub(super) struct SharedCode {
     pub(super) code: CodeFile,
     pub(super) frame: CodeFile,
-    /// The code as mapped into the pools that have requested it: at most three.
+    /// The code as mapped into the pools that have requested it: at most two.
     mapped: Mutex<Vec<(Component, Module)>>,
 }
 

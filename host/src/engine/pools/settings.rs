@@ -49,15 +49,19 @@ const FEWER_INSTANCES: u32 = 30;
 /// access needs a bounds check. It is reserved, not used.
 const MEMORY_RESERVATION: u64 = 4 << 30;
 
-/// The stack size for a guest's calls, in bytes: four times wasmtime's default. Untouched stack
-/// takes no memory. CPython raises `RecursionError` before the stack is full
-/// (`guest-sdk/python/src/wasgi/recursion.py` is made for this size), with space for 500 calls from
-/// C into Python. Guests built with the Rust SDK use little of it.
-const WASM_STACK_BYTES: usize = 2 * 1024 * 1024;
+/// The minimum stack size for a guest's calls, in bytes: wasmtime's default. It is that of the pools
+/// that return no stack to the kernel, which would cost a system call for each request: what guests
+/// have used of their stacks stays resident.
+const WASM_STACK_BYTES: usize = 512 * 1024;
 
-/// The stack size of a fiber, in bytes: the guest's stack, and space for the host functions that it
+/// The stack size for the calls of a large program, in bytes. CPython raises `RecursionError` before
+/// the stack is full (`guest-sdk/python/src/wasgi/recursion.py` is made for this size), with space
+/// for 500 calls from C into Python.
+const LARGE_WASM_STACK_BYTES: usize = 4 * WASM_STACK_BYTES;
+
+/// The size of a fiber's stack beyond that of the guest, in bytes, for the host functions that it
 /// calls.
-const FIBER_STACK_BYTES: usize = WASM_STACK_BYTES + 256 * 1024;
+const HOST_STACK_BYTES: usize = 256 * 1024;
 
 /// The amount of an instance's memory that is reset in place on drop, in bytes, instead of being
 /// returned to the kernel. Returning it costs system calls and page faults, for which the threads
@@ -70,8 +74,15 @@ const KEEP_RESIDENT_BYTES: usize = 512 * 1024;
 const OVERFLOW_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
 
 /// The amount of a stack in that pool that is reset in place, in bytes: more than usual calls use.
-/// In the other pools, the few stacks that guests have used up stay resident.
 const OVERFLOW_STACK_KEEP_RESIDENT_BYTES: usize = 16 * 1024;
+
+/// The same in the pool for large programs, in bytes: more than a request to an interpreter usually
+/// uses.
+const LARGE_STACK_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
+
+/// The initial memory of a large program, in WebAssembly pages of 64 KiB, which is the minimum:
+/// interpreters have more.
+const LARGE_MEMORY_PAGES: u64 = 64;
 
 /// The maximum initial memory of a small program, in WebAssembly pages of 64 KiB: that of programs
 /// built with the SDK (see `.cargo/config.toml`). All of it is reset after each request without a
@@ -101,12 +112,12 @@ pub(in crate::engine) const IMAGE_BYTES: u64 = 256 << 20;
 /// need not be mapped for its next request.
 const WARM_SLOTS: u32 = 256;
 
-/// The number of such slots per processor in the first pool. In each, the pages of the image that
+/// The number of such slots per processor in the pools for the usual number of instances. In each, the pages of the image that
 /// requests have read count as resident memory: 8 MiB for a script in Python. So twenty scripts
 /// have 234 MiB on two processors, not 369, and a further one has 3 MiB, not 11 to 19. Sites that
 /// request more scripts in turn on each processor map images again, which costs a fresh request to
 /// a hello in Python a third more processor time (2.0 ms instead of 1.5, on a busy machine), and
-/// one in JavaScript 0.4 ms. The 144 slots of this pool are nine for each of sixteen processors.
+/// one in JavaScript 0.4 ms. The 144 slots of such a pool are nine for each of sixteen processors.
 const WARM_SLOTS_PER_PROCESSOR: u32 = 10;
 
 /// The maximum number of parts that wasmtime divides a pool's slots into, one per processor.
@@ -116,7 +127,21 @@ const MAX_POOL_PARTS: usize = 16;
 pub(in crate::engine) fn small_engine(budget: &Budget) -> Option<wasmtime::Engine> {
     let mut pool = pooling(SMALL_INSTANCES + SPARE_INSTANCES, budget);
     pool.pagemap_scan(Enabled::No);
-    pooled(pool).ok()
+    pooled(base(), pool).ok()
+}
+
+/// Returns an engine for large programs. Its pool returns stacks to the kernel: that costs a small
+/// share of what a request to such a program does.
+///
+/// # Errors
+///
+/// Fails if the system has no memory for it.
+pub(in crate::engine) fn large_engine(budget: &Budget) -> wasmtime::Result<wasmtime::Engine> {
+    let pool = |mut pool: PoolingAllocationConfig| {
+        pool.async_stack_keep_resident(LARGE_STACK_KEEP_RESIDENT_BYTES);
+        pooled(deep(), pool)
+    };
+    pool(limited(budget)).or_else(|_| pool(pooling(FEWER_INSTANCES, budget)))
 }
 
 /// Returns whether a program's initial memory is small enough to reset all of it.
@@ -127,13 +152,19 @@ pub(in crate::engine) fn is_small(code: &Compiled) -> bool {
     })
 }
 
-/// Returns an engine that compiles for all others and creates no instances.
+/// Returns whether a program has much initial memory.
+pub(in crate::engine) fn is_large(code: &Compiled) -> bool {
+    code.resources_required()
+        .is_some_and(|needed| needed.max_initial_memory_size.unwrap_or(0) >= LARGE_MEMORY_PAGES)
+}
+
+/// Returns an engine that compiles for all others, and without a pool.
 ///
 /// # Errors
 ///
 /// Fails if the system can't run compiled code.
 pub(in crate::engine) fn compiler() -> wasmtime::Result<wasmtime::Engine> {
-    wasmtime::Engine::new(&base())
+    wasmtime::Engine::new(&deep())
 }
 
 /// Returns an engine for the usual number of instances.
@@ -142,16 +173,21 @@ pub(in crate::engine) fn compiler() -> wasmtime::Result<wasmtime::Engine> {
 ///
 /// Fails if the system can't run compiled code.
 pub(in crate::engine) fn first_engine(budget: &Budget) -> wasmtime::Result<wasmtime::Engine> {
-    let mut pool = pooling(FIRST_INSTANCES + SPARE_INSTANCES, budget);
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let parts = u32::try_from(processors.min(MAX_POOL_PARTS)).unwrap_or(1);
-    pool.max_unused_warm_slots(WARM_SLOTS_PER_PROCESSOR * parts);
-    pooled(pool)
-        .or_else(|_| pooled(pooling(FEWER_INSTANCES, budget)))
+    pooled(base(), limited(budget))
+        .or_else(|_| pooled(base(), pooling(FEWER_INSTANCES, budget)))
         .or_else(|error| {
             tracing::warn!("no instance pool, which is slower: {error:#}");
             wasmtime::Engine::new(&base())
         })
+}
+
+/// Returns the pool for the usual number of instances.
+fn limited(budget: &Budget) -> PoolingAllocationConfig {
+    let mut pool = pooling(FIRST_INSTANCES + SPARE_INSTANCES, budget);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let parts = u32::try_from(processors.min(MAX_POOL_PARTS)).unwrap_or(1);
+    pool.max_unused_warm_slots(WARM_SLOTS_PER_PROCESSOR * parts);
+    pool
 }
 
 /// How much work goes into compiled code.
@@ -213,17 +249,22 @@ fn overflow(instances: u32, budget: &Budget) -> wasmtime::Result<wasmtime::Engin
     pool.linear_memory_keep_resident(OVERFLOW_KEEP_RESIDENT_BYTES)
         .table_keep_resident(OVERFLOW_KEEP_RESIDENT_BYTES)
         .async_stack_keep_resident(OVERFLOW_STACK_KEEP_RESIDENT_BYTES);
-    let mut config = base();
-    config
-        .async_stack_zeroing(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    pooled(deep(), pool)
+}
+
+fn pooled(mut config: Config, pool: PoolingAllocationConfig) -> wasmtime::Result<wasmtime::Engine> {
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     wasmtime::Engine::new(&config)
 }
 
-fn pooled(pool: PoolingAllocationConfig) -> wasmtime::Result<wasmtime::Engine> {
+/// Returns the settings for an engine with large stacks, which a pool returns to the kernel.
+fn deep() -> Config {
     let mut config = base();
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    wasmtime::Engine::new(&config)
+    config
+        .max_wasm_stack(LARGE_WASM_STACK_BYTES)
+        .async_stack_size(LARGE_WASM_STACK_BYTES + HOST_STACK_BYTES)
+        .async_stack_zeroing(true);
+    config
 }
 
 fn base() -> Config {
@@ -236,7 +277,7 @@ fn base() -> Config {
         .epoch_interruption(true)
         .memory_reservation(MEMORY_RESERVATION)
         .max_wasm_stack(WASM_STACK_BYTES)
-        .async_stack_size(FIBER_STACK_BYTES)
+        .async_stack_size(WASM_STACK_BYTES + HOST_STACK_BYTES)
         .memory_init_cow(true)
         .memory_guaranteed_dense_image_size(IMAGE_BYTES)
         .native_unwind_info(false)
@@ -273,8 +314,10 @@ fn pooling(instances: u32, budget: &Budget) -> PoolingAllocationConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
     use std::hash::{DefaultHasher, Hash, Hasher};
     use std::io::Write;
+    use std::task::{Context, Poll, Waker};
 
     use wasmtime::component::Component;
 
@@ -293,6 +336,7 @@ mod tests {
         let compiling = hash(&compiler().unwrap());
         assert_eq!(hash(&first_engine(&budget).unwrap()), compiling);
         assert_eq!(hash(&small_engine(&budget).unwrap()), compiling);
+        assert_eq!(hash(&large_engine(&budget).unwrap()), compiling);
         assert_eq!(hash(&overflow_engine(&budget).unwrap()), compiling);
     }
 
@@ -320,16 +364,69 @@ mod tests {
     }
 
     #[test]
-    fn memory_beyond_a_page_is_not_small() {
+    fn initial_memory_decides_on_the_pool() {
         let engine = wasmtime::Engine::new(&base()).unwrap();
-        let component = |pages: u32| {
+        let component = |pages: u64| {
             let text = format!(
                 "(component (core module $m (memory {pages})) (core instance (instantiate $m)))"
             );
             Compiled::Component(Component::new(&engine, text).unwrap())
         };
-        assert!(is_small(&component(0)) && is_small(&component(1)));
-        assert!(!is_small(&component(2)));
+        for (pages, expected) in [
+            (0, (true, false)),
+            (SMALL_MEMORY_PAGES, (true, false)),
+            (SMALL_MEMORY_PAGES + 1, (false, false)),
+            (LARGE_MEMORY_PAGES - 1, (false, false)),
+            (LARGE_MEMORY_PAGES, (false, true)),
+        ] {
+            let component = component(pages);
+            let found = (is_small(&component), is_large(&component));
+            assert_eq!(found, expected, "{pages} pages");
+        }
+    }
+
+    /// Calls a function that calls itself, and returns whether that many calls fit.
+    fn has_room_for_calls(engine: &wasmtime::Engine, count: i32) -> bool {
+        let text = r#"(module (func $f (export "f") (param i32) (result i32)
+            (if (result i32) (local.get 0)
+                (then (i32.add (i32.const 1) (call $f (i32.sub (local.get 0) (i32.const 1)))))
+                (else (i32.const 0)))))"#;
+        let module = wasmtime::Module::new(engine, text).expect("it compiles");
+        let mut store = wasmtime::Store::new(engine, ());
+        store.set_epoch_deadline(1);
+        let mut call = Box::pin(async {
+            let instance = wasmtime::Instance::new_async(&mut store, &module, &[]).await?;
+            let call = instance.get_typed_func::<i32, i32>(&mut store, "f")?;
+            call.call_async(&mut store, count).await
+        });
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(called) = call.as_mut().poll(&mut context) else {
+            panic!("it waits for nothing");
+        };
+        if let Err(error) = &called {
+            let trap = error.downcast_ref::<wasmtime::Trap>();
+            assert_eq!(trap, Some(&wasmtime::Trap::StackOverflow), "{error:#}");
+        }
+        called.is_ok()
+    }
+
+    #[test]
+    fn large_programs_have_deeper_stacks() {
+        // A call takes at least a return address and a frame pointer, and here less than 64 bytes.
+        let fits_all = i32::try_from(WASM_STACK_BYTES / 64).expect("a count");
+        let fits_none = i32::try_from(LARGE_WASM_STACK_BYTES / 16).expect("a count");
+        let fits_large = i32::try_from(WASM_STACK_BYTES / 16).expect("a count");
+        let budget = Budget::default();
+        let shallow = [first_engine(&budget).ok(), small_engine(&budget)];
+        let deep = [large_engine(&budget).ok(), overflow_engine(&budget)];
+        for (engines, expected) in [(shallow, false), (deep, true)] {
+            for engine in engines {
+                let engine = engine.expect("an engine");
+                assert!(has_room_for_calls(&engine, fits_all));
+                assert_eq!(has_room_for_calls(&engine, fits_large), expected);
+                assert!(!has_room_for_calls(&engine, fits_none));
+            }
+        }
     }
 
     #[test]
