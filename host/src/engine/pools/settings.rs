@@ -65,9 +65,12 @@ const HOST_STACK_BYTES: usize = 256 * 1024;
 
 /// The amount of an instance's memory that is reset in place on drop, in bytes, instead of being
 /// returned to the kernel. Returning it costs system calls and page faults, for which the threads
-/// of a process contend. A guest in Rust writes to a few pages, a hello in Python to 61 and one in
-/// JavaScript to 75: with half as much, the latter took 250 µs of processor time instead of 180.
-const KEEP_RESIDENT_BYTES: usize = 512 * 1024;
+/// of a process contend. A guest in Rust writes to a few pages.
+const KEEP_RESIDENT_BYTES: usize = 128 * 1024;
+
+/// The same in the pool for large programs, in bytes: a hello in Python writes to 61 pages and one
+/// in JavaScript to 75. With half as much, the latter took 250 µs of processor time instead of 180.
+const LARGE_KEEP_RESIDENT_BYTES: usize = 512 * 1024;
 
 /// The same in the pool for thousands of instances, in bytes: what all of them have kept after one
 /// moment of many requests stays resident. There, another system call makes no difference.
@@ -138,7 +141,9 @@ pub(in crate::engine) fn small_engine(budget: &Budget) -> Option<wasmtime::Engin
 /// Fails if the system has no memory for it.
 pub(in crate::engine) fn large_engine(budget: &Budget) -> wasmtime::Result<wasmtime::Engine> {
     let pool = |mut pool: PoolingAllocationConfig| {
-        pool.async_stack_keep_resident(LARGE_STACK_KEEP_RESIDENT_BYTES);
+        pool.linear_memory_keep_resident(LARGE_KEEP_RESIDENT_BYTES)
+            .table_keep_resident(LARGE_KEEP_RESIDENT_BYTES)
+            .async_stack_keep_resident(LARGE_STACK_KEEP_RESIDENT_BYTES);
         pooled(deep(), pool)
     };
     pool(limited(budget)).or_else(|_| pool(pooling(FEWER_INSTANCES, budget)))
