@@ -33,18 +33,21 @@ use crate::registry::Version;
 use crate::reload::{self, CancelToken, Later, Load, LoadRequest, Shortage};
 use crate::state::Store;
 
+/// A pool, and the permits for its instances.
+type LimitedPool = (InstancePool, Arc<Permits>);
+
 /// Compiles programs. Clones share the engine.
 #[derive(Clone)]
 pub struct Engine {
     /// The pool for small programs while it has a permit. `None` if the system has no memory for
     /// it.
-    small: Option<(InstancePool, Arc<Permits>)>,
+    small: Option<LimitedPool>,
     /// The pool for other programs while it has a permit.
     pub(super) first: InstancePool,
     first_permits: Arc<Permits>,
     /// The same for large programs, created for the first of them. `None` in the cell if the system
     /// has no memory for it.
-    large: Arc<OnceLock<Option<(InstancePool, Arc<Permits>)>>>,
+    large: Arc<OnceLock<Option<LimitedPool>>>,
     budget: Budget,
     /// The pool for instances that found no permit.
     overflow: Arc<OverflowPool>,
