@@ -121,7 +121,9 @@ impl Service {
             .with_store(store.clone())
             .with_layers();
         if dev.is_some() {
-            engine = engine.with_lines(handlers).with_quick_compiling();
+            engine = engine
+                .with_lines(handlers)
+                .with_quick_compiling(&config.compile);
         }
         engine.limit_memory(config.instance_memory_bytes());
         // Cached handlers are available at once; the rest is compiled while the server already

@@ -159,11 +159,12 @@ impl Engine {
         self
     }
 
-    /// Compiles handlers quickly, to code that is not optimised, unless optimised code of the same
-    /// version is in the cache: for developers. Interpreters are optimised nevertheless.
+    /// Compiles handlers quickly, with the limits in `compile`, to code that is not optimised,
+    /// unless optimised code of the same version is in the cache: for developers. Interpreters are
+    /// optimised nevertheless.
     #[must_use]
-    pub fn with_quick_compiling(mut self) -> Self {
-        self.compiler = self.compiler.quick();
+    pub fn with_quick_compiling(mut self, compile: &compile::CompileOptions) -> Self {
+        self.compiler = self.compiler.quick(compile);
         self
     }
 

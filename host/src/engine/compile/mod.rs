@@ -50,7 +50,7 @@ pub use serve::{Limits, serve};
 #[derive(Clone, Debug)]
 pub(super) enum Compiler {
     /// In separate processes.
-    Processes(Pool),
+    Processes(Pool, Effort),
     /// In this process, without limits: for tests and benches, whose programs lack the subcommand.
     Here,
 }
@@ -58,14 +58,16 @@ pub(super) enum Compiler {
 impl Compiler {
     /// Compiles in processes with these limits. Starts none before it is needed.
     pub(super) fn new(options: &CompileOptions) -> Self {
-        Self::Processes(Pool::new(*options, Effort::Full))
+        Self::Processes(Pool::new(*options, Effort::Full), Effort::Full)
     }
 
-    /// Returns a compiler with the same limits whose processes compile handlers quickly and stay
-    /// for longer. Compiling in this process doesn't change.
-    pub(super) fn quick(&self) -> Self {
+    /// Returns a compiler whose processes have these limits, compile handlers quickly and stay for
+    /// longer. Compiling in this process doesn't change.
+    pub(super) fn quick(&self, options: &CompileOptions) -> Self {
         match self {
-            Self::Processes(pool) => Self::Processes(pool.quick()),
+            Self::Processes(..) => {
+                Self::Processes(Pool::new(*options, Effort::Quick), Effort::Quick)
+            }
             Self::Here => Self::Here,
         }
     }
@@ -73,7 +75,7 @@ impl Compiler {
     /// Returns how much work goes into code that is not shared with other handlers.
     pub(super) fn effort(&self) -> Effort {
         match self {
-            Self::Processes(pool) => pool.effort(),
+            Self::Processes(_, effort) => *effort,
             Self::Here => Effort::Full,
         }
     }
@@ -92,7 +94,7 @@ impl Compiler {
         shared: &SharedCodes,
     ) -> Result<ProgramFiles, LoadError> {
         let (files, unfused) = match self {
-            Self::Processes(pool) => pool.run(Task::Compile, bytes, cancel, shared)?,
+            Self::Processes(pool, _) => pool.run(Task::Compile, bytes, cancel, shared)?,
             Self::Here => compile_here(instances, bytes, shared, |engine, bytes, common| {
                 code::compile(engine, Effort::Full, bytes, common)
             })?,
@@ -120,7 +122,7 @@ impl Compiler {
         cancel: &CancelToken,
         shared: &SharedCodes,
     ) -> Result<(ProgramFiles, CodeFile), LoadError> {
-        let Self::Processes(pool) = self else {
+        let Self::Processes(pool, _) = self else {
             let (files, _) = compile_here(instances, bytes, shared, code::runtime)?;
             let loader = in_memory(&code::loader(&instances.engine, bytes)?)?;
             return Ok((files, loader));
@@ -143,7 +145,7 @@ impl Compiler {
         job: &ScriptJob<'_>,
         cancel: &CancelToken,
     ) -> Result<LoadedScript, LoadError> {
-        let Self::Processes(pool) = self else {
+        let Self::Processes(pool, _) = self else {
             let loaded = script::Script::from_job(job).load(&instances.engine)?;
             return Ok(LoadedScript {
                 state: in_memory(&loaded.state)?,
@@ -166,7 +168,7 @@ impl Compiler {
         job: &ScriptJob<'_>,
         runtime: &[u8],
     ) -> Result<BuiltScript, LoadError> {
-        let Self::Processes(pool) = self else {
+        let Self::Processes(pool, _) = self else {
             let mut script = script::Script::from_job(job);
             script.portable = Some(runtime.to_vec());
             let loaded = script.load(&instances.engine)?;
@@ -192,7 +194,7 @@ impl Compiler {
         shared: &SharedCodes,
     ) -> Result<Vec<Vec<Line>>, LoadError> {
         match self {
-            Self::Processes(pool) => pool.run_lines(bytes, positions, cancel, shared),
+            Self::Processes(pool, _) => pool.run_lines(bytes, positions, cancel, shared),
             Self::Here => code::lines(bytes, positions),
         }
     }
@@ -204,7 +206,7 @@ impl Compiler {
         bytes: &[u8],
         shared: &SharedCodes,
     ) -> Vec<String> {
-        let Self::Processes(pool) = self else {
+        let Self::Processes(pool, _) = self else {
             return missing::names(instances, bytes);
         };
         match pool.run(Task::Missing, bytes, &CancelToken::new(), shared) {

@@ -73,16 +73,6 @@ impl Pool {
         }))
     }
 
-    /// Returns a pool with the same limits, without processes, that compiles quickly.
-    pub(super) fn quick(&self) -> Self {
-        Self::new(self.0.options, Effort::Quick)
-    }
-
-    /// Returns how much work its processes put into code.
-    pub(super) fn effort(&self) -> Effort {
-        self.0.effort
-    }
-
     /// Runs `task` for a handler's bytes in a process. Blocks until a process is free and has
     /// finished. Returns its output, sealed, and its text.
     ///

@@ -49,14 +49,14 @@ const FEWER_INSTANCES: u32 = 30;
 /// access needs a bounds check. It is reserved, not used.
 const MEMORY_RESERVATION: u64 = 4 << 30;
 
-/// The minimum stack size for a guest's calls, in bytes: wasmtime's default. It is that of the pools
-/// that return no stack to the kernel, which would cost a system call for each request: what guests
-/// have used of their stacks stays resident.
+/// The minimum stack size for a guest's calls, in bytes: wasmtime's default. It is that of the
+/// pools that return no stack to the kernel, which would cost a system call for each request: what
+/// guests have used of their stacks stays resident.
 const WASM_STACK_BYTES: usize = 512 * 1024;
 
-/// The stack size for the calls of a large program, in bytes. CPython raises `RecursionError` before
-/// the stack is full (`guest-sdk/python/src/wasgi/recursion.py` is made for this size), with space
-/// for 500 calls from C into Python.
+/// The stack size for the calls of a large program, in bytes. CPython raises `RecursionError`
+/// before the stack is full (`guest-sdk/python/src/wasgi/recursion.py` is made for this size), with
+/// space for 500 calls from C into Python.
 const LARGE_WASM_STACK_BYTES: usize = 4 * WASM_STACK_BYTES;
 
 /// The size of a fiber's stack beyond that of the guest, in bytes, for the host functions that it
@@ -115,12 +115,13 @@ pub(in crate::engine) const IMAGE_BYTES: u64 = 256 << 20;
 /// need not be mapped for its next request.
 const WARM_SLOTS: u32 = 256;
 
-/// The number of such slots per processor in the pools for the usual number of instances. In each, the pages of the image that
-/// requests have read count as resident memory: 8 MiB for a script in Python. So twenty scripts
-/// have 234 MiB on two processors, not 369, and a further one has 3 MiB, not 11 to 19. Sites that
-/// request more scripts in turn on each processor map images again, which costs a fresh request to
-/// a hello in Python a third more processor time (2.0 ms instead of 1.5, on a busy machine), and
-/// one in JavaScript 0.4 ms. The 144 slots of such a pool are nine for each of sixteen processors.
+/// The number of such slots per processor in the pools for the usual number of instances. In each,
+/// the pages of the image that requests have read count as resident memory: 8 MiB for a script in
+/// Python. So twenty scripts have 234 MiB on two processors, not 369, and a further one has 3 MiB,
+/// not 11 to 19. Sites that request more scripts in turn on each processor map images again, which
+/// costs a fresh request to a hello in Python a third more processor time (2.0 ms instead of 1.5,
+/// on a busy machine), and one in JavaScript 0.4 ms. The 144 slots of such a pool are nine for each
+/// of sixteen processors.
 const WARM_SLOTS_PER_PROCESSOR: u32 = 10;
 
 /// The maximum number of parts that wasmtime divides a pool's slots into, one per processor.
