@@ -6,14 +6,15 @@
 //! hidden subcommand) with resource limits and no access to anything else (`confine`).
 //!
 //! - [`CompileOptions`] are the limits.
-//! - `pool` manages the processes: it starts one when it is needed, keeps it for the next job, and
-//!   explains in one line why a process died. `child` is the server's side of one process.
+//! - `pool` manages the processes: it starts one when it is needed, and keeps it for the next job.
+//!   `child` is the server's side of one process, and `failures` explains in one line why one died.
 //! - `protocol` has the messages between the two.
 //! - `code` does the work: it compiles bytes to code, and checks that it can run.
 
 mod child;
 mod code;
 mod confine;
+mod failures;
 mod immortal;
 mod lines;
 mod options;
@@ -50,7 +51,7 @@ pub use serve::{Limits, serve};
 #[derive(Clone, Debug)]
 pub(super) enum Compiler {
     /// In separate processes.
-    Processes(Pool, Effort),
+    Processes(Pool),
     /// In this process, without limits: for tests and benches, whose programs lack the subcommand.
     Here,
 }
@@ -58,16 +59,14 @@ pub(super) enum Compiler {
 impl Compiler {
     /// Compiles in processes with these limits. Starts none before it is needed.
     pub(super) fn new(options: &CompileOptions) -> Self {
-        Self::Processes(Pool::new(*options, Effort::Full), Effort::Full)
+        Self::Processes(Pool::new(*options, Effort::Full))
     }
 
     /// Returns a compiler whose processes have these limits, compile handlers quickly and stay for
     /// longer. Compiling in this process doesn't change.
     pub(super) fn quick(&self, options: &CompileOptions) -> Self {
         match self {
-            Self::Processes(..) => {
-                Self::Processes(Pool::new(*options, Effort::Quick), Effort::Quick)
-            }
+            Self::Processes(_) => Self::Processes(Pool::new(*options, Effort::Quick)),
             Self::Here => Self::Here,
         }
     }
@@ -75,7 +74,7 @@ impl Compiler {
     /// Returns how much work goes into code that is not shared with other handlers.
     pub(super) fn effort(&self) -> Effort {
         match self {
-            Self::Processes(_, effort) => *effort,
+            Self::Processes(pool) => pool.effort(),
             Self::Here => Effort::Full,
         }
     }
@@ -94,7 +93,7 @@ impl Compiler {
         shared: &SharedCodes,
     ) -> Result<ProgramFiles, LoadError> {
         let (files, unfused) = match self {
-            Self::Processes(pool, _) => pool.run(Task::Compile, bytes, cancel, shared)?,
+            Self::Processes(pool) => pool.run(Task::Compile, bytes, cancel, shared)?,
             Self::Here => compile_here(instances, bytes, shared, |engine, bytes, common| {
                 code::compile(engine, Effort::Full, bytes, common)
             })?,
@@ -122,7 +121,7 @@ impl Compiler {
         cancel: &CancelToken,
         shared: &SharedCodes,
     ) -> Result<(ProgramFiles, CodeFile), LoadError> {
-        let Self::Processes(pool, _) = self else {
+        let Self::Processes(pool) = self else {
             let (files, _) = compile_here(instances, bytes, shared, code::runtime)?;
             let loader = in_memory(&code::loader(&instances.engine, bytes)?)?;
             return Ok((files, loader));
@@ -145,7 +144,7 @@ impl Compiler {
         job: &ScriptJob<'_>,
         cancel: &CancelToken,
     ) -> Result<LoadedScript, LoadError> {
-        let Self::Processes(pool, _) = self else {
+        let Self::Processes(pool) = self else {
             let loaded = script::Script::from_job(job).load(&instances.engine)?;
             return Ok(LoadedScript {
                 state: in_memory(&loaded.state)?,
@@ -168,7 +167,7 @@ impl Compiler {
         job: &ScriptJob<'_>,
         runtime: &[u8],
     ) -> Result<BuiltScript, LoadError> {
-        let Self::Processes(pool, _) = self else {
+        let Self::Processes(pool) = self else {
             let mut script = script::Script::from_job(job);
             script.portable = Some(runtime.to_vec());
             let loaded = script.load(&instances.engine)?;
@@ -194,7 +193,7 @@ impl Compiler {
         shared: &SharedCodes,
     ) -> Result<Vec<Vec<Line>>, LoadError> {
         match self {
-            Self::Processes(pool, _) => pool.run_lines(bytes, positions, cancel, shared),
+            Self::Processes(pool) => pool.run_lines(bytes, positions, cancel, shared),
             Self::Here => code::lines(bytes, positions),
         }
     }
@@ -206,7 +205,7 @@ impl Compiler {
         bytes: &[u8],
         shared: &SharedCodes,
     ) -> Vec<String> {
-        let Self::Processes(pool, _) = self else {
+        let Self::Processes(pool) = self else {
             return missing::names(instances, bytes);
         };
         match pool.run(Task::Missing, bytes, &CancelToken::new(), shared) {

@@ -5,11 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-
-use rustix::process::Signal;
 
 use super::super::cache::Turn;
 use super::super::code_file::CodeFile;
@@ -18,15 +14,17 @@ use super::super::fuse::CodeKey;
 use super::super::lines::Line;
 use super::super::pools::settings::Effort;
 use super::super::shared_code::{ProgramFiles, SharedCode, SharedCodes};
-use super::child::{Abort, Child, End, Ran, Why, is_no_room};
+use super::child::{Child, Ran, Why, is_no_room};
 use super::code::Common;
+use super::failures::{
+    explain, is_not_the_jobs_fault, no_process, no_room, out_of_memory, refused, short, too_large,
+};
 use super::lines;
 use super::options::CompileOptions;
 use super::protocol::{self, Job, Reply, Task};
 use super::script_job::{BuiltScript, LoadedScript, ScriptJob};
-use crate::printable;
 use crate::reload::CancelToken;
-use crate::units::{duration, size};
+use crate::units::duration;
 
 /// The maximum resident memory of a process that is kept after a job, in bytes: otherwise, the next
 /// job starts a new process. A process that has compiled small handlers has half.
@@ -71,6 +69,11 @@ impl Pool {
             state: Mutex::default(),
             changed: Condvar::new(),
         }))
+    }
+
+    /// Returns how much work goes into code that is not shared with other handlers.
+    pub(super) fn effort(&self) -> Effort {
+        self.0.effort
     }
 
     /// Runs `task` for a handler's bytes in a process. Blocks until a process is free and has
@@ -436,161 +439,4 @@ fn names(file: &File) -> io::Result<Vec<String>> {
     file.take(MAX_NAMES_BYTES).read_to_end(&mut text)?;
     let text = String::from_utf8_lossy(&text);
     Ok(text.lines().map(str::to_owned).collect())
-}
-
-fn no_room(error: &io::Error) -> LoadError {
-    LoadError::shortage(format!("no memory or descriptor to compile it: {error}"))
-}
-
-/// Returns the error for a process that doesn't start, which is not the fault of the file to
-/// compile.
-#[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
-fn no_process(error: anyhow::Error) -> LoadError {
-    LoadError::shortage(format!("{error:#}"))
-}
-
-/// Converts a process's refusal of a file into an error.
-fn refused(text: &str) -> LoadError {
-    LoadError::new(printable::one_line(text).to_string())
-}
-
-/// Converts a process's lack of a resource into an error.
-fn short(text: &str) -> LoadError {
-    LoadError::shortage(printable::one_line(text).to_string())
-}
-
-/// Returns whether a process ended for a reason unrelated to its job, which can then be retried: it
-/// exited because it was idle, or a signal that only other processes send killed it.
-fn is_not_the_jobs_fault(status: ExitStatus) -> bool {
-    const OF_OTHERS: [Signal; 7] = [
-        Signal::KILL,
-        Signal::TERM,
-        Signal::INT,
-        Signal::HUP,
-        Signal::QUIT,
-        Signal::USR1,
-        Signal::USR2,
-    ];
-    status.success()
-        || status
-            .signal()
-            .and_then(Signal::from_named_raw)
-            .is_some_and(|signal| OF_OTHERS.contains(&signal))
-}
-
-/// Explains the end of a process to the author of the handler or the operator.
-fn explain(why: &Why, options: &CompileOptions) -> LoadError {
-    let end = match why {
-        Why::Cancelled => return LoadError::Cancelled,
-        Why::NoRoom(error) => return no_room(error),
-        Why::TookTooLong => {
-            let limit = duration::show(options.wall_time);
-            return LoadError::new(over(&format!("longer than {limit}"), "wall-time"));
-        }
-        Why::TalkedNonsense => {
-            let line = "not loaded: unexpected answer from the process that compiled it";
-            return LoadError::new(line);
-        }
-        Why::Died(end) => end,
-    };
-    LoadError::new(match end.status.signal().and_then(Signal::from_named_raw) {
-        Some(Signal::XCPU) => {
-            let limit = duration::show(options.cpu_time);
-            over(&format!("more than {limit} of processor time"), "cpu-time")
-        }
-        Some(Signal::XFSZ) => too_large(options),
-        _ => match end.abort() {
-            Some(Abort::OutOfMemory) => out_of_memory(options),
-            Some(Abort::StackOverflow) => {
-                let limit = size::show(options.stack_bytes);
-                let what = format!("more than {limit} of stack: it is nested too deeply");
-                over(&what, "stack")
-            }
-            None => died(end),
-        },
-    })
-}
-
-/// Explains the death of a process that exceeded none of our limits.
-fn died(end: &End) -> String {
-    let words = String::from_utf8_lossy(&end.last_words);
-    let last = words.lines().map(str::trim).rfind(|line| !line.is_empty());
-    let last = last.map(|line| format!(": {}", printable::one_line(line)));
-    let cause = match end.status.signal() {
-        Some(signal) => {
-            let name = signal_hook::low_level::signal_name(signal).unwrap_or("of no name");
-            format!("was killed by signal {signal} ({name})")
-        }
-        None => format!("ended with exit status {}", end.status.code().unwrap_or(0)),
-    };
-    let last = last.unwrap_or_default();
-    format!("not loaded: the process that compiled it {cause}{last}")
-}
-
-fn out_of_memory(options: &CompileOptions) -> String {
-    let limit = size::show(options.address_space_bytes());
-    over(&format!("more than {limit} of memory"), "address-space")
-}
-
-fn too_large(options: &CompileOptions) -> String {
-    let limit = size::show(options.output_bytes);
-    format!("not loaded: its compiled code is larger than {limit} (compile.output)")
-}
-
-fn over(what: &str, key: &str) -> String {
-    format!("not loaded: compiling takes {what} (compile.{key})")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn died_of(raw_status: i32, last_words: &str) -> String {
-        let end = End {
-            status: ExitStatus::from_raw(raw_status),
-            last_words: last_words.into(),
-        };
-        explain(&Why::Died(end), &CompileOptions::default()).to_string()
-    }
-
-    #[test]
-    fn the_line_names_the_limit_that_was_reached() {
-        let options = CompileOptions::default();
-        let slow = explain(&Why::TookTooLong, &options).to_string();
-        assert!(
-            slow.contains("longer than 5m (compile.wall-time)"),
-            "{slow}"
-        );
-        let abort = libc::SIGABRT;
-        let stack = "thread '<unnamed>' has overflowed its stack\nfatal runtime error\n";
-        for (status, words, expected) in [
-            (libc::SIGXCPU, "", "2m of processor time (compile.cpu-time)"),
-            (libc::SIGXFSZ, "", "larger than 512MiB (compile.output)"),
-            (
-                abort,
-                "memory allocation of 7 bytes failed\n",
-                "(compile.address-space)",
-            ),
-            (
-                abort,
-                stack,
-                "more than 2MiB of stack: it is nested too deeply (compile.stack)",
-            ),
-            (abort, "a\n\x1b[1mb\n\n", "signal 6 (SIGABRT): \\u{1b}[1mb"),
-            (7 << 8, "", "exit status 7"),
-        ] {
-            let text = died_of(status, words);
-            assert!(
-                text.starts_with("not loaded: ") && text.contains(expected),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_others_kill_is_tried_again() {
-        let again = |status| is_not_the_jobs_fault(ExitStatus::from_raw(status));
-        assert!(again(libc::SIGKILL) && again(libc::SIGTERM) && again(0));
-        assert!(!again(libc::SIGABRT) && !again(libc::SIGXCPU) && !again(1 << 8));
-    }
 }

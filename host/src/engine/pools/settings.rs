@@ -363,6 +363,7 @@ mod tests {
         for engine in [
             first_engine(&budget).expect("an engine"),
             small_engine(&budget).expect("an engine"),
+            large_engine(&budget).expect("an engine"),
             overflow_engine(&budget).expect("an engine"),
         ] {
             assert!(file.map(&engine).is_ok());
