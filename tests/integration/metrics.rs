@@ -227,6 +227,8 @@ fn requests_that_wait_for_another_to_compute_are_queued() {
         .map(|_| {
             let mut client = server.connect();
             client.send(request("GET", "/counter?forever"));
+            // Its handler would otherwise compute until its limit.
+            client.reset_when_dropped();
             client
         })
         .collect();

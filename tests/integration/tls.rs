@@ -216,9 +216,12 @@ fn a_handshake_is_not_waited_for_for_ever() {
     let (site, certificate) = site();
     let [a, b, c, d] = certificate.flags();
     let server = Server::with(&site, &[a, b, c, d, "--idle-timeout", "600"]);
-    for bytes in [&b""[..], b"\x16\x03\x01\x01\x00\x01"] {
+    let clients = [&b""[..], b"\x16\x03\x01\x01\x00\x01"].map(|bytes| {
         let mut client = server.connect();
         client.send(bytes);
+        client
+    });
+    for mut client in clients {
         assert_eq!(client.ending(), Ending::Closed);
     }
 }

@@ -95,18 +95,24 @@ fn a_handler_that_is_cut_off_leaves_no_connection() {
     let server = Server::new(&site);
     for kind in KINDS {
         // The wall time is over while it waits for the head, for the body, or sleeps in between.
-        for query in [
+        let queries = [
             format!("fetch={}", upstream.url("/stall")),
             format!("length={}", upstream.url("/drip")),
             format!("hold={}", upstream.url("/drip")),
             format!("hold={}", upstream.url("/endless")),
-        ] {
-            let response = server.get(&format!("/{kind}?{query}"));
+        ];
+        let clients = queries.each_ref().map(|query| {
+            let mut client = server.connect();
+            client.request("GET", &format!("/{kind}?{query}"));
+            client
+        });
+        for (query, mut client) in queries.iter().zip(clients) {
+            let response = client.response();
             let told = response.text();
             let is_over = response.status() == 504 || told.contains("Timeout");
             assert!(is_over, "{kind}: {query}: {told}");
-            upstream.wait_for_open(0);
         }
+        upstream.wait_for_open(0);
         // The client goes away. Its handler isn't waited for any longer than the wall time.
         let ask = || {
             let mut client = server.connect();
@@ -185,6 +191,8 @@ fn connections_are_limited_with_the_descriptors_of_the_process() {
                 client.send(format!(
                     "GET /{kind}?fetch={stall} HTTP/1.1\r\nHost: test\r\n\r\n"
                 ));
+                // Its handler would otherwise be waited for until the wall time.
+                client.reset_when_dropped();
                 client
             })
             .collect();
