@@ -26,6 +26,7 @@ mod file_stamp;
 mod file_watch;
 pub mod gateway;
 mod grants;
+pub mod heap;
 mod host_name;
 mod hurl;
 mod log;

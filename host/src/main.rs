@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use wasgi::cli::{Cli, Command};
-use wasgi::{commands, printable};
+use wasgi::{commands, heap, printable};
 
 fn main() -> ExitCode {
+    heap::limit_arenas();
     let result = match Cli::of_process().command {
         Command::New(new) => commands::new(&new),
         Command::Serve(serve) => commands::serve(&serve),
