@@ -176,7 +176,10 @@ pub fn build_tracked(
     };
     let mut artifacts = Vec::new();
     for packages in commands_of(&demos.demos.iter().collect::<Vec<_>>()) {
-        let mut cargo = copy.cargo("build");
+        // Not in the copy's folder: if that is below the workspace, cargo applies its flags twice,
+        // and takes what was built so for something else.
+        let mut cargo = workspace.cargo("build");
+        cargo.arg("--manifest-path").arg(site.join("Cargo.toml"));
         add_profile(&mut cargo, workspace);
         cargo.arg("--lib");
         cargo.args(packages.iter().flat_map(|package| ["--package", *package]));

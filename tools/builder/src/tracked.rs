@@ -20,8 +20,8 @@ use crate::workspace::{HANDLERS, Workspace};
 /// The folders that are copied.
 const FOLDERS: [&str; 2] = [HANDLERS, "html"];
 
-/// The files of the repository's root that the copy's build needs.
-const BUILD_FILES: [&str; 2] = ["Cargo.lock", ".cargo/config.toml"];
+/// The file of the repository's root with the versions of the handlers' dependencies.
+const LOCK_FILE: &str = "Cargo.lock";
 
 /// The folders of the handlers' path dependencies: the SDKs, and the SDKs' own dependencies.
 const LINKED: [&str; 2] = ["guest-sdk", "host/crates"];
@@ -51,12 +51,9 @@ pub fn copy(workspace: &Workspace) -> Result<PathBuf> {
     for folder in FOLDERS {
         update(&fresh.path().join(folder), &site.join(folder))?;
     }
-    for file in BUILD_FILES {
-        let from = workspace.root.join(file);
-        if from.is_file() {
-            let content = fs::read(&from)?;
-            write_if_other(&site.join(file), &content)?;
-        }
+    let lock_file = workspace.root.join(LOCK_FILE);
+    if lock_file.is_file() {
+        write_if_other(&site.join(LOCK_FILE), &fs::read(&lock_file)?)?;
     }
     let manifest = fs::read_to_string(workspace.root.join("Cargo.toml"))?;
     let members = members(&site.join(HANDLERS))?;
