@@ -15,11 +15,12 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::thread;
 
 use anyhow::{Result, bail};
 use builder::toolchain::{CommandToolchains, GuestToolchain};
 use builder::{Workspace, handlers, javascript, server, site};
-use processes::{run, step};
+use processes::{Running, run, step};
 
 use crate::tool::{become_program, run_tool};
 
@@ -334,21 +335,37 @@ fn test(workspace: &Workspace, filters: &[OsString]) -> Result<()> {
     let toolchain = GuestToolchain::ensure(&workspace.root)?;
     let commands = CommandToolchains::ensure(workspace);
     commands.print_missing();
+    // Compiled beside what they need at run time, whose builds have long parts that keep only one
+    // processor busy.
+    step("cargo test --workspace --no-run");
+    let mut cargo = workspace.cargo("test");
+    let compiling = Running::start(cargo.args(["--workspace", "--no-run"]))?;
     handlers::build_tracked(workspace, &toolchain, Some(&commands))?;
     handlers::build_cases(workspace, &toolchain)?;
     javascript::build_runtime(workspace, &toolchain)?;
     builder::python::prepare_tests(workspace)?;
     builder::collector::prepare_tests(workspace);
+    compiling.finish()?;
     step("cargo test --workspace");
-    run(workspace
-        .cargo("test")
-        .args(["--workspace", "--"])
-        .args(filters))?;
+    let mut cargo = workspace.cargo("test");
+    if env::var_os(TEST_THREADS).is_none() {
+        cargo.env(TEST_THREADS, test_threads().to_string());
+    }
+    run(cargo.args(["--workspace", "--"]).args(filters))?;
     if filters.is_empty() {
         python::test(workspace)?;
         check_separate_packages(workspace)?;
     }
     Ok(())
+}
+
+/// The variable with the number of tests that the test runner runs at a time.
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
+
+/// Returns how many tests run at a time: two for each processor, because many wait most of the time
+/// for a limit or a connection.
+fn test_threads() -> usize {
+    2 * thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Checks that the packages that are separate workspaces compile.

@@ -6,5 +6,5 @@
 mod run;
 mod tree;
 
-pub use self::run::{run, run_quietly, step, text_and_success_of, text_of};
+pub use self::run::{Running, run, run_quietly, step, text_and_success_of, text_of};
 pub use self::tree::{Stat, Tree, own_seconds};

@@ -25,14 +25,55 @@ pub fn step(what: impl Display) {
 ///
 /// Fails if it can't be started, or fails.
 pub fn run(command: &mut Command) -> Result<()> {
-    let name = name_of(command);
-    let status = command
-        .status()
-        .with_context(|| format!("can't start {name}"))?;
-    if !status.success() {
-        bail!("{name} failed ({status})");
+    Running::start(command)?.finish()
+}
+
+/// A program that runs beside this one, with its output on the terminal. It is killed when this is
+/// dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    name: String,
+}
+
+impl Running {
+    /// Starts a program.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it can't be started.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let name = name_of(command);
+        let child = command
+            .spawn()
+            .with_context(|| format!("can't start {name}"))?;
+        Ok(Self { child, name })
     }
-    Ok(())
+
+    /// Waits until it exits.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it fails.
+    pub fn finish(mut self) -> Result<()> {
+        let name = &self.name;
+        let status = self
+            .child
+            .wait()
+            .with_context(|| format!("can't wait for {name}"))?;
+        if !status.success() {
+            bail!("{name} failed ({status})");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Neither has an effect on a program that was waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Runs a program until it exits and returns its standard output. Its standard error goes to the
@@ -217,4 +258,11 @@ mod tests {
 
     /// Exceeds the run time of all these programs on a busy machine.
     const SOON: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_program_that_is_not_waited_for_is_killed() {
+        let started = Instant::now();
+        drop(Running::start(&mut shell("exec sleep 600")).expect("it starts"));
+        assert!(started.elapsed() < Duration::from_secs(300));
+    }
 }
