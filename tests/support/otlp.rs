@@ -224,7 +224,10 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>) -> io::Result<()> {
     let (mut head, mut length, mut is_compressed) = (String::new(), 0, false);
     loop {
         let mut line = String::new();
-        reader.read_line(&mut line)?;
+        if reader.read_line(&mut line)? == 0 {
+            // A sender that gave up before it sent all of a head has exported nothing.
+            return Ok(());
+        }
         is_compressed |= line.trim().eq_ignore_ascii_case("content-encoding: gzip");
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
             length = value.trim().parse().expect("a length");

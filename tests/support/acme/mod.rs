@@ -200,7 +200,9 @@ impl Shared {
     fn serve(&self, stream: Stream) -> std::io::Result<()> {
         let mut reader = BufReader::new(stream);
         let mut line = String::new();
-        reader.read_line(&mut line)?;
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
         let mut words = line.split_whitespace();
         let method = words.next().unwrap_or_default().to_owned();
         let path = words.next().unwrap_or_default().to_owned();
